@@ -1,0 +1,43 @@
+"""Brokers: where messages wait."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from celeriac.core.urls import mask, scheme
+from celeriac.exceptions import ImproperlyConfigured
+
+if TYPE_CHECKING:
+    from celeriac.core.ports import Broker
+    from celeriac.core.settings import Settings
+
+
+def open_broker(url: str, settings: Settings) -> Broker:
+    """Return the broker behind `url`; nothing is connected yet.
+
+    Raises `ImproperlyConfigured` for an unknown scheme, and when the library that the scheme needs is not installed.
+    """
+    match scheme(url):
+        case "redis" | "rediss":
+            try:
+                from celeriac.brokers.redis.broker import RedisBroker
+            except ModuleNotFoundError as error:
+                raise ImproperlyConfigured(
+                    f"{mask(url)} needs the package {error.name!r}: pip install 'celeriac[redis]'"
+                ) from error
+            return RedisBroker(url, settings)
+        case "amqp" | "amqps" | "pyamqp":
+            from celeriac.brokers.amqp.broker import AmqpBroker
+
+            return AmqpBroker(url, settings)
+        case "sqlite":
+            from celeriac.brokers.embedded.sqlite import SqliteBroker
+
+            return SqliteBroker(url, settings)
+        case "memory":
+            from celeriac.brokers.embedded.memory import MemoryBroker
+
+            return MemoryBroker(url, settings)
+    raise ImproperlyConfigured(
+        f"broker URL {mask(url)!r} has no known scheme; use redis://, rediss://, amqp://, amqps://, sqlite:/// or memory://"
+    )

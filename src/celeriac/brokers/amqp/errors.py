@@ -1,0 +1,56 @@
+"""What goes wrong between us and RabbitMQ, told with its cure."""
+
+from __future__ import annotations
+
+from celeriac.exceptions import BrokerUnavailable, OperationalError
+
+ACCESS_REFUSED = 403
+NOT_FOUND = 404
+RESOURCE_LOCKED = 405
+PRECONDITION_FAILED = 406
+NOT_ALLOWED = 530
+
+
+class ChannelError(OperationalError):
+    """RabbitMQ refused a request and closed the channel for it."""
+
+    def __init__(self, code: int, text: str, about: str) -> None:
+        self.code = code
+        self.text = text
+        super().__init__(f"RabbitMQ refused to {about}: {text}{_cure(code)}")
+
+
+def _cure(code: int) -> str:
+    match code:
+        case 403:
+            return "; give the user the permission (rabbitmqctl set_permissions), or declare it with another user"
+        case 405:
+            return "; it belongs to another connection: choose another name"
+        case 406:
+            return "; delete it (rabbitmqctl delete_queue), or let the settings agree with what exists"
+    return ""
+
+
+class ConnectionLost(BrokerUnavailable):
+    """The connection went away while it was used."""
+
+
+def login_refused(shown_url: str, user: str) -> OperationalError:
+    """RabbitMQ knows the user not, or not with this password."""
+    return OperationalError(
+        f"{shown_url}: RabbitMQ refuses the login of user {user!r}; check user and password in broker_url"
+        " (the user 'guest' may only log in from the broker's own machine)"
+    )
+
+
+def vhost_refused(shown_url: str, vhost: str, user: str, text: str) -> OperationalError:
+    """The vhost does not exist, or is closed to this user."""
+    return OperationalError(
+        f"{shown_url}: RabbitMQ refuses the vhost {vhost!r} ({text}); correct the path in broker_url, or:"
+        f" rabbitmqctl add_vhost {vhost}; rabbitmqctl set_permissions -p {vhost} {user} '.*' '.*' '.*'"
+    )
+
+
+def connection_closed(shown_url: str, code: int, text: str) -> ConnectionLost:
+    """RabbitMQ closed the connection and said why."""
+    return ConnectionLost(f"{shown_url}: RabbitMQ closed the connection: {code} {text}".rstrip())

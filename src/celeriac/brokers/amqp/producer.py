@@ -1,0 +1,128 @@
+"""The client's side: messages out, each confirmed by RabbitMQ before `publish` returns."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from celeriac.brokers.amqp.address import Address
+from celeriac.brokers.amqp.blocking import BlockingConnection, DeadlinePassed, connection_name
+from celeriac.brokers.amqp.errors import ConnectionLost
+from celeriac.brokers.amqp.outgoing import to_publish
+from celeriac.brokers.amqp.topology import Topology
+from celeriac.core.message import Message
+from celeriac.core.settings import Settings
+from celeriac.exceptions import BrokerUnavailable, PublishTimeout
+
+IDLE_CHECK_S: Final = 5.0
+"""A connection that was idle for longer is asked for a sign of life before it is trusted with messages."""
+_CHECK_WAIT_S: Final = 1.0
+
+
+class AmqpProducer:
+    """Publishes batches over one connection.
+
+    1. Owns the connection: opened by the first publish, opened anew after any failure, left alone after a fork.
+    2. Knows before it writes whether the connection is still good, so that little is ever in doubt.
+    3. Keeps certain failure (`BrokerUnavailable`) and unknown outcome (`PublishTimeout`) apart.
+
+    Thread-safe: one thread publishes at a time, the others wait within their own deadlines.
+    """
+
+    def __init__(self, address: Address, settings: Settings) -> None:
+        self._address = address
+        self._settings = settings
+        self._start_fresh()
+
+    def _start_fresh(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._connection: BlockingConnection | None = None
+        self._topology = Topology(self._settings)
+
+    def publish(self, messages: Sequence[Message], timeout_s: float) -> None:
+        """Send all messages and return when RabbitMQ has confirmed every one of them.
+
+        timeout_s: seconds for everything: connecting, making queues, sending, confirming.
+        Raises `EncodeError` before anything is sent, `BrokerUnavailable` when nothing was sent for certain, `PublishTimeout`
+        when the outcome is not known, `OperationalError` for a login that RabbitMQ refuses.
+        """
+        if not messages:
+            return
+        deadline = time.monotonic() + timeout_s
+        now = time.time()
+        publishes = [to_publish(message, now) for message in messages]
+        if self._pid != os.getpid():
+            self._leave_to_parent()
+        if not self._lock.acquire(timeout=timeout_s):
+            raise BrokerUnavailable(
+                f"nothing was sent in {timeout_s:g} s: other threads were publishing to {self._address.shown}"
+            )
+        try:
+            connection = self._ready_connection(deadline)
+            connection.in_doubt = False
+            try:
+                connection.run(self._topology.publish(publishes), deadline)
+            except DeadlinePassed:
+                raise self._too_late(connection, timeout_s) from None
+            except ConnectionLost as error:
+                if not connection.in_doubt:
+                    raise
+                raise PublishTimeout(f"{error}; whether the messages arrived is not known") from None
+        except BaseException:
+            self._drop()
+            raise
+        finally:
+            self._lock.release()
+
+    def _ready_connection(self, deadline: float) -> BlockingConnection:
+        connection = self._connection
+        if connection is not None and self._is_good(connection, deadline):
+            return connection
+        self._drop()
+        attempt = min(deadline, time.monotonic() + self._settings.broker_connection_timeout)
+        self._topology = Topology(self._settings)
+        self._connection = BlockingConnection(self._address, attempt, name=connection_name("producer"))
+        return self._connection
+
+    def _is_good(self, connection: BlockingConnection, deadline: float) -> bool:
+        try:
+            connection.take_news()
+        except ConnectionLost:
+            return False
+        now = time.monotonic()
+        if now - connection.last_used > IDLE_CHECK_S:
+            return connection.check_alive(now + min(_CHECK_WAIT_S, (deadline - now) / 3))
+        return connection.usable
+
+    def _too_late(self, connection: BlockingConnection, timeout_s: float) -> BrokerUnavailable:
+        reason = f" (RabbitMQ takes no messages: {connection.blocked})" if connection.blocked is not None else ""
+        if connection.in_doubt:
+            return PublishTimeout(
+                f"{self._address.shown} did not confirm within {timeout_s:g} s{reason}; whether the messages arrived is not known"
+            )
+        return BrokerUnavailable(f"nothing could be sent to {self._address.shown} within {timeout_s:g} s{reason}")
+
+    def _leave_to_parent(self) -> None:
+        # The socket and the lock are the parent's: neither is touched beyond closing our copy of the file descriptor.
+        inherited = self._connection
+        self._start_fresh()
+        if inherited is not None:
+            inherited.abandon()
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.abandon()
+            self._connection = None
+
+    def close(self) -> None:
+        """Close the connection; idempotent."""
+        if self._pid != os.getpid():
+            self._leave_to_parent()
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None

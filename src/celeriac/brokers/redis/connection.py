@@ -1,0 +1,198 @@
+"""One connection to Redis for an event loop: many commands under way at once, and what the server says unasked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final, cast
+
+import hiredis
+
+from celeriac.brokers.redis.address import Address
+from celeriac.brokers.redis.errors import ConnectionLost, OutcomeUnknown, ReplyError
+from celeriac.brokers.redis.protocol import (
+    INCOMPLETE,
+    Word,
+    check_greeting,
+    greeting,
+    keep_alive,
+    make_reader,
+    pack,
+    pack_all,
+    raise_errors,
+)
+from celeriac.brokers.redis.scripts import Script, Scripts, load_scripts
+
+ANSWER_S: Final = 5.0
+"""A server that has not answered a command for this long is given up, and the connection with it."""
+
+OnPush = Callable[[list[Any]], None]
+
+
+def _ignore_push(push: list[Any]) -> None:
+    """Nothing was subscribed to."""
+
+
+class Connection(asyncio.Protocol):
+    """One socket to Redis, shared by everything that one event loop wants of it.
+
+    1. Sends each command at once and gives its reply to whoever waits for it, by its place in the order.  So a waiter
+       that is cancelled leaves nothing behind: its reply is read and dropped, and never taken for another's.
+    2. Hands what the server says unasked (RESP3 push messages) to `on_push`.
+    3. Gives up when the server leaves a command unanswered, and then, or when the connection breaks, fails all who wait.
+
+    To be used in the loop in which `connect` was awaited. When it is closed it stays closed: make a new one.
+    """
+
+    def __init__(self, on_push: OnPush = _ignore_push) -> None:
+        self.on_push = on_push
+        self.scripts: Scripts = load_scripts(())
+        self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """Done, with the reason, when the connection is over."""
+        self._reader = make_reader()
+        self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self._transport: asyncio.Transport | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+
+    @classmethod
+    async def connect(cls, address: Address, timeout_s: float, on_push: OnPush = _ignore_push) -> Connection:
+        """Connect, log in and load the scripts. Raises `ConnectionLost`, and `ReplyError` if Redis refuses us."""
+        connection = cls(on_push)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await connection._open(address)
+                version = check_greeting(await connection.call_many(greeting(address)))
+                connection.scripts = load_scripts(version)
+                commands = [("SCRIPT", "LOAD", script.source) for script in connection.scripts.all()]
+                raise_errors(await connection.call_many(commands))
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, TimeoutError):
+                raise ConnectionLost("no connection within the time") from None
+            if isinstance(error, OSError):
+                raise ConnectionLost(error.strerror or str(error)) from None
+            raise
+        return connection
+
+    async def _open(self, address: Address) -> None:
+        if address.path is not None:
+            await self._loop.create_unix_connection(lambda: self, address.path)
+        else:
+            context = address.tls.context() if address.tls else None
+            await self._loop.create_connection(lambda: self, address.host, address.port, ssl=context)
+            assert self._transport is not None
+            keep_alive(self._transport.get_extra_info("socket"))
+
+    # -- commands --------------------------------------------------------------------------------------------------
+
+    def call(self, *words: Word) -> asyncio.Future[Any]:
+        """Send a command now; the future is its reply, or the `ReplyError` or `ConnectionLost` that came instead."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._send(pack(*words), [future])
+        return future
+
+    async def call_many(self, commands: Sequence[Sequence[Word]]) -> list[Any]:
+        """Send commands together and return their replies; errors among them are `ReplyError` objects."""
+        futures: list[asyncio.Future[Any]] = [self._loop.create_future() for _ in commands]
+        self._send(pack_all(commands), futures)
+        return await asyncio.gather(*futures, return_exceptions=False) if False else await _all(futures)
+
+    def send(self, *words: Word) -> None:
+        """Send a command that is answered by push messages only, as SUBSCRIBE is."""
+        self._send(pack(*words), [])
+
+    def run(self, script: Script, keys: Sequence[str], *args: Word) -> asyncio.Future[Any]:
+        """Send a script's call now; the future is its reply. A `ReplyError` NOSCRIPT says that nothing was done."""
+        return self.call("EVALSHA", script.sha, len(keys), *keys, *args)
+
+    async def run_surely(self, script: Script, keys: Sequence[str], *args: Word) -> Any:
+        """Run a script, loading it again if the server has dropped it."""
+        try:
+            return await self.run(script, keys, *args)
+        except ReplyError as error:
+            if error.code != "NOSCRIPT":
+                raise
+        await self.call("SCRIPT", "LOAD", script.source)
+        return await self.run(script, keys, *args)
+
+    def close(self) -> None:
+        """Drop the connection; idempotent. Those who wait for a reply get an error."""
+        self._end("it was closed")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether commands can be sent."""
+        return not self.closed.done()
+
+    def _send(self, packed: bytes, futures: Sequence[asyncio.Future[Any]]) -> None:
+        if self._transport is None or self.closed.done():
+            raise ConnectionLost(self.closed.result() if self.closed.done() else "it is not open")
+        sent_at = self._loop.time()
+        for future in futures:
+            self._waiting.append((future, sent_at))
+        self._transport.write(packed)
+        if self._watch is None:
+            self._watch = self._loop.call_later(ANSWER_S, self._look_for_silence)
+
+    # -- asyncio.Protocol ------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        reader, waiting = self._reader, self._waiting
+        try:
+            reader.feed(data)
+            while (reply := reader.gets()) is not INCOMPLETE:
+                if isinstance(reply, hiredis.PushNotification):
+                    self.on_push(reply)
+                    continue
+                future, _ = waiting.popleft()
+                if future.done():  # its waiter was cancelled
+                    continue
+                if isinstance(reply, ReplyError):
+                    future.set_exception(reply)
+                else:
+                    future.set_result(reply)
+        except (hiredis.ProtocolError, IndexError) as error:
+            self._end(f"it does not speak Redis' protocol: {error}")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(f"the connection broke: {exc}" if exc else "the connection was closed by the server")
+
+    def _look_for_silence(self) -> None:
+        self._watch = None
+        if not self._waiting or self.closed.done():
+            return
+        _, sent_at = self._waiting[0]
+        silent_s = self._loop.time() - sent_at
+        if silent_s >= ANSWER_S:
+            self._end(f"it did not answer for {ANSWER_S:g} s")
+        else:
+            self._watch = self._loop.call_later(ANSWER_S - silent_s, self._look_for_silence)
+
+    def _end(self, reason: str) -> None:
+        if self.closed.done():
+            return
+        self.closed.set_result(reason)
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+        while self._waiting:
+            future, _ = self._waiting.popleft()
+            if not future.done():
+                future.set_exception(OutcomeUnknown(reason))
+
+
+async def _all(futures: Sequence[asyncio.Future[Any]]) -> list[Any]:
+    """Wait for all; errors that Redis answered are returned, a lost connection is raised."""
+    replies = []
+    for future in futures:
+        try:
+            replies.append(await future)
+        except ReplyError as error:
+            replies.append(error)
+    return replies

@@ -1,0 +1,89 @@
+"""What can go wrong with Redis, and how it is told to those above: which server, what happened, what to do."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Final
+
+from celeriac.brokers.redis.address import Address
+from celeriac.exceptions import BackendUnavailable, BrokerUnavailable, OperationalError
+
+_LOGIN: Final = frozenset({"WRONGPASS", "NOAUTH"})
+_PASSING: Final = frozenset({"LOADING", "MASTERDOWN", "READONLY", "TRYAGAIN", "BUSY", "MISCONF", "CLUSTERDOWN"})
+_CLUSTER: Final = frozenset({"MOVED", "ASK", "CROSSSLOT"})
+_NO_PASSWORD_SET: Final = "without any password configured"
+
+
+class ReplyError(Exception):
+    """Redis answered a command with an error."""
+
+    @property
+    def code(self) -> str:
+        """The first word, which tells the kind of error."""
+        return str(self).partition(" ")[0]
+
+
+class ConnectionLost(Exception):
+    """The connection could not be made, or broke before a command had been sent; the text says how."""
+
+
+class OutcomeUnknown(ConnectionLost):
+    """The connection broke, or the time was over, between a command and its answer."""
+
+
+class Translator:
+    """A context that turns the errors of a connection into those of a broker or a backend.
+
+    What may pass by itself becomes `passing`, what will not (a wrong password, a missing right) `lasting`.
+    """
+
+    def __init__(
+        self, address: Address, passing: type[OperationalError], lasting: type[OperationalError] = OperationalError
+    ) -> None:
+        self._address = address
+        self._passing = passing
+        self._lasting = lasting
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, ReplyError):
+            raise self.of_reply(error) from None
+        if isinstance(error, ConnectionLost):
+            raise self._passing(f"Redis at {self._address.shown} cannot be reached: {error}") from error
+
+    def of_reply(self, error: ReplyError) -> OperationalError:
+        """Return the error that tells what Redis answered."""
+        where, user, text, code = f"Redis at {self._address.shown}", self._address.username, str(error), error.code
+        if code in _LOGIN or _NO_PASSWORD_SET in text:
+            return self._lasting(
+                f"{where} refused user {user or 'default'!r}: {text}; correct user name and password in the URL"
+            )
+        if code == "NOPERM":
+            return self._lasting(
+                f"{where} forbids this to user {user or 'default'!r}: {text}; extend the user's ACL by what the"
+                " documentation's page about Redis lists"
+            )
+        if code == "OOM":
+            return self._passing(
+                f"{where} is full: {text}; workers go on emptying it: start some, raise its maxmemory, or purge"
+                " what is not needed"
+            )
+        if code in _CLUSTER:
+            return self._lasting(f"{where} is a cluster: {text}; give the URL of a server that is none")
+        if code in _PASSING:
+            return self._passing(f"{where} is not ready: {text}")
+        return self._lasting(f"{where} answered: {text}")
+
+
+def broker_errors(address: Address) -> Translator:
+    """Return the context for the sides of a broker."""
+    return Translator(address, BrokerUnavailable)
+
+
+def backend_errors(address: Address) -> Translator:
+    """Return the context for the sides of a result backend."""
+    return Translator(address, BackendUnavailable, BackendUnavailable)

@@ -1,0 +1,97 @@
+"""The names of all Redis keys: Celery's own, and ours, which begin with `celeriac:`; both after the global prefix."""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections.abc import Mapping
+from typing import Any, Final
+
+from celeriac.exceptions import ImproperlyConfigured
+
+DEFAULT_STEPS: Final = (0, 3, 6, 9)
+DEFAULT_SEPARATOR: Final = "\x06\x16"
+_MOST_URGENT: Final = 0
+_LEAST_URGENT: Final = 9
+
+
+class Keys:
+    """The broker's keys under one set of transport options."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        """Read `global_keyprefix`, `sep` and `priority_steps`. Raises `ImproperlyConfigured`."""
+        self.prefix = _text_option(options, "global_keyprefix", "")
+        self.separator = _text_option(options, "sep", DEFAULT_SEPARATOR)
+        steps = options.get("priority_steps", DEFAULT_STEPS)
+        if not isinstance(steps, list | tuple) or not steps or not all(type(step) is int for step in steps):
+            raise ImproperlyConfigured(f"broker_transport_options['priority_steps'] = {steps!r}: a list of numbers 0-9")
+        self.steps = tuple(sorted(steps))
+        own = f"{self.prefix}celeriac:"
+        self.queues = f"{own}queues"
+        self.workers = f"{own}workers"
+        self.revoked = f"{own}revoked"
+        self.revoked_news = f"{own}revoked-news"
+        self.revoked_ends = f"{own}revoked-ends"
+        self._own = own
+
+    def claims(self, lease: str) -> str:
+        """Hash: what was claimed under one lease."""
+        return f"{self._own}claims:{lease}"
+
+    def delayed(self, queue: str) -> str:
+        """Sorted set: messages that wait for their time."""
+        return f"{self._own}delayed:{queue}"
+
+    def dead(self, queue: str) -> str:
+        """Hash: parked messages."""
+        return f"{self._own}dead:{queue}"
+
+    def dead_times(self, queue: str) -> str:
+        """Sorted set: when each message was parked."""
+        return f"{self._own}dead-times:{queue}"
+
+    def list_for(self, queue: str, priority: int) -> str:
+        """Return the list for messages of a priority: that of the highest step not above it, as Celery chooses it."""
+        step = self.steps[bisect(self.steps, min(max(priority, _MOST_URGENT), _LEAST_URGENT)) - 1]
+        return self._list_of_step(queue, step)
+
+    def lists(self, queue: str) -> list[str]:
+        """Return the lists of a queue, the most urgent first."""
+        return [self._list_of_step(queue, step) for step in self.steps]
+
+    def bindings(self, queue: str) -> list[tuple[str, str]]:
+        """Return the sets, each with the member, by which Celery's senders find a queue of an exchange of its own name."""
+        member = self.separator.join((queue, "", queue))
+        return [(f"{self.prefix}_kombu.{table}.{queue}", member) for table in ("binding", "binding_permanent")]
+
+    def binding_table(self, exchange: str) -> str:
+        """Return the set in which Celery keeps the queues bound to an exchange."""
+        return f"{self.prefix}_kombu.binding.{exchange}"
+
+    def _list_of_step(self, queue: str, step: int) -> str:
+        return f"{self.prefix}{queue}{self.separator}{step}" if step else f"{self.prefix}{queue}"
+
+
+class ResultKeys:
+    """The result backend's keys, which are also its channels."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        """Read `global_keyprefix` of the backend's transport options."""
+        prefix = _text_option(options, "global_keyprefix", "")
+        if prefix and not prefix.endswith((":", "_", "-", ".")):
+            prefix += "_"  # as Celery does
+        self._head = f"{prefix}celery-task-meta-"
+
+    def task(self, task_id: str) -> str:
+        """Return the key, and channel, of a task's result."""
+        return self._head + task_id
+
+    def task_id(self, channel: bytes) -> str:
+        """Return the task's id in the name of a channel."""
+        return channel.decode()[len(self._head) :]
+
+
+def _text_option(options: Mapping[str, Any], name: str, default: str) -> str:
+    value = options.get(name, default)
+    if not isinstance(value, str):
+        raise ImproperlyConfigured(f"transport option {name!r} = {value!r}: a text is wanted")
+    return value

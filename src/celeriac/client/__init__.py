@@ -1,0 +1,1 @@
+"""What a program uses to define tasks, call them and read their results. Synchronous; it runs no worker."""

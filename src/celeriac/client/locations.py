@@ -1,0 +1,54 @@
+"""Where broker and results are: settings, the environment, or the embedded file that needs no server."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from celeriac.core.settings import Settings
+from celeriac.core.urls import scheme
+
+logger = logging.getLogger("celeriac")
+
+BROKER_VARIABLES: Final = ("CELERIAC_BROKER_URL", "CELERY_BROKER_URL")
+BACKEND_VARIABLES: Final = ("CELERIAC_RESULT_BACKEND", "CELERY_RESULT_BACKEND")
+EMBEDDED_FILE: Final = Path(".celeriac", "broker.db")
+
+
+class Locations(NamedTuple):
+    """The URLs in force."""
+
+    broker: str
+    backend: str
+
+
+def locate(settings: Settings, environment: Mapping[str, str], directory: Path) -> Locations:
+    """Return the URLs in force: the environment's before the settings', the embedded file in `directory` at last.
+
+    As in Celery the environment wins, so that one program runs unchanged in another place.  Where no result backend is
+    named, the embedded broker keeps the results in its own file, the memory broker in memory; any other keeps none.
+    """
+    broker = _first(environment, BROKER_VARIABLES) or settings.broker_url
+    backend = _first(environment, BACKEND_VARIABLES) or settings.result_backend
+    if broker is None:
+        file = directory / EMBEDDED_FILE
+        file.parent.mkdir(parents=True, exist_ok=True)
+        broker = f"sqlite:///{file}"
+        logger.warning(
+            "no broker_url is set: using the embedded broker, the file %s; clients and workers that are to meet must be"
+            " started in the same directory, or be given broker=...",
+            file,
+        )
+    if backend is None:
+        backend = broker if scheme(broker) in ("sqlite", "memory") else "disabled://"
+    return Locations(broker, backend)
+
+
+def _first(environment: Mapping[str, str], variables: tuple[str, ...]) -> str | None:
+    for variable in variables:
+        if environment.get(variable):
+            return environment[variable]
+    return None

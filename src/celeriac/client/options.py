@@ -1,0 +1,181 @@
+"""The options of tasks and of calls: their names, types and units, and the errors for those that do not exist."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final, Literal, TypedDict
+
+import msgspec
+from msgspec import Meta, Struct
+
+from celeriac.exceptions import ImproperlyConfigured
+
+Seconds = Annotated[float, Meta(gt=0)]
+SecondsOrNone = Annotated[float, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0)]
+Kind = Literal["process", "thread", "async"]
+
+SignatureLike = Mapping[str, Any]
+Link = SignatureLike | Sequence[SignatureLike] | None
+
+Backoff = bool | int | float
+
+
+class TaskOptions(TypedDict, total=False):
+    """What `@app.task(...)` takes besides `name`, `bind` and `base`; Celery's names, times in seconds."""
+
+    executor: Kind
+    autoretry_for: type[BaseException] | Sequence[type[BaseException]]
+    dont_autoretry_for: type[BaseException] | Sequence[type[BaseException]]
+    throws: type[BaseException] | Sequence[type[BaseException]]
+    max_retries: int | None
+    default_retry_delay: float | timedelta
+    retry_backoff: Backoff
+    retry_backoff_max: float | timedelta
+    retry_jitter: bool
+    retry_kwargs: Mapping[str, Any]
+    ignore_result: bool
+    store_errors_even_if_ignored: bool
+    time_limit: float | timedelta | None
+    soft_time_limit: float | timedelta | None
+    queue: str | None
+    priority: int | None
+    serializer: str
+    typing: bool
+    track_started: bool
+    expires: float | datetime | timedelta | None
+
+
+TASK_OPTIONS: Final = tuple(TaskOptions.__annotations__)
+EXCEPTION_OPTIONS: Final = ("autoretry_for", "dont_autoretry_for", "throws")
+SECONDS_OPTIONS: Final = ("default_retry_delay", "retry_backoff_max", "time_limit", "soft_time_limit")
+
+
+class CallOptions(TypedDict, total=False):
+    """What `apply_async` takes besides `args` and `kwargs`; Celery's names, times in seconds."""
+
+    countdown: float | None
+    eta: datetime | None
+    expires: float | datetime | timedelta | str | None
+    queue: str | None
+    exchange: str | None
+    routing_key: str | None
+    priority: int | None
+    task_id: str | None
+    headers: Mapping[str, Any] | None
+    retry: bool
+    retry_policy: Mapping[str, Any] | None
+    ignore_result: bool | None
+    link: Link
+    link_error: Link
+    time_limit: float | None
+    soft_time_limit: float | None
+    shadow: str | None
+    serializer: str | None
+    compression: str | None
+    reply_to: str | None
+    add_to_parent: bool
+    root_id: str | None
+    parent_id: str | None
+    group_id: str | None
+    group_index: int | None
+    chain: Sequence[SignatureLike] | None
+    chord: SignatureLike | None
+    retries: int
+    delivery_mode: int | None
+
+
+CALL_OPTIONS: Final = tuple(CallOptions.__annotations__)
+FOREIGN_CALL_OPTIONS: Final = frozenset({"producer", "connection", "publisher", "router", "mandatory", "immediate"})
+"""Options of Celery that reach into its own machinery."""
+
+
+class _CheckedTask(Struct, kw_only=True):
+    """The types of the task options that a schema can check."""
+
+    executor: Kind = "process"
+    max_retries: Count | None = None
+    default_retry_delay: SecondsOrNone = 0
+    retry_backoff: bool | SecondsOrNone = False
+    retry_backoff_max: Seconds = 1
+    retry_jitter: bool = True
+    retry_kwargs: dict[str, Any] = {}
+    ignore_result: bool = False
+    store_errors_even_if_ignored: bool = False
+    time_limit: Seconds | None = None
+    soft_time_limit: Seconds | None = None
+    queue: Annotated[str, Meta(min_length=1)] | None = None
+    priority: Annotated[int, Meta(ge=0, le=255)] | None = None
+    serializer: str = "json"
+    typing: bool = True
+    track_started: bool = False
+
+
+_CHECKED: Final = frozenset(_CheckedTask.__struct_fields__)
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """Return `; did you mean 'x'?` for the known name that is nearest, empty when none is near."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def check_task_option_names(task_name: str, options: Collection[str], extra: Callable[[str], bool]) -> None:
+    """Raise `ImproperlyConfigured` for an option that does not exist; `extra` tells those that the base class adds."""
+    for name in options:
+        if name not in TASK_OPTIONS and not extra(name):
+            raise ImproperlyConfigured(
+                f"task {task_name!r}: unknown option {name!r}{nearest(name, (*TASK_OPTIONS, 'name', 'bind', 'base'))}"
+            )
+
+
+def check_task_options(task_name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options in their final form: times as seconds, exception classes as tuples.
+
+    Raises `ImproperlyConfigured` that names the task and the option whose value is wrong.
+    """
+    checked = dict(options)
+    for name, value in options.items():
+        if name in SECONDS_OPTIONS and isinstance(value, timedelta):
+            checked[name] = value.total_seconds()
+        elif name in EXCEPTION_OPTIONS:
+            checked[name] = _exception_classes(task_name, name, value)
+        if name in _CHECKED:
+            try:
+                msgspec.convert({name: checked[name]}, _CheckedTask)
+            except msgspec.ValidationError as error:
+                raise ImproperlyConfigured(f"task {task_name!r}: option {name}={value!r}: {error}") from None
+    for name in checked.get("retry_kwargs") or ():
+        if name not in ("max_retries", "countdown"):
+            raise ImproperlyConfigured(
+                f"task {task_name!r}: retry_kwargs may hold max_retries and countdown, not {name!r}"
+            )
+    soft, hard = checked.get("soft_time_limit"), checked.get("time_limit")
+    if soft is not None and hard is not None and soft >= hard:
+        raise ImproperlyConfigured(
+            f"task {task_name!r}: soft_time_limit ({soft:g} s) must be below time_limit ({hard:g} s), else the task never"
+            " sees it"
+        )
+    return checked
+
+
+def _exception_classes(task_name: str, option: str, value: Any) -> tuple[type[BaseException], ...]:
+    classes = (value,) if isinstance(value, type) else tuple(value)
+    for item in classes:
+        if not (isinstance(item, type) and issubclass(item, BaseException)):
+            raise ImproperlyConfigured(f"task {task_name!r}: {option} lists exception classes, and {item!r} is none")
+    return classes
+
+
+def check_call_option_names(task_name: str, options: Collection[str]) -> None:
+    """Raise `TypeError` for an option of a call that does not exist, or that only Celery's machinery understands."""
+    for name in options:
+        if name in FOREIGN_CALL_OPTIONS:
+            raise TypeError(
+                f"calling task {task_name!r}: option {name!r} is not supported: an app keeps its own connection to the"
+                " broker; leave it out"
+            )
+        if name not in CALL_OPTIONS:
+            raise TypeError(f"calling task {task_name!r}: unknown option {name!r}{nearest(name, CALL_OPTIONS)}")

@@ -1,0 +1,1 @@
+"""Decisions, pure: no clock, no randomness, no I/O; time and chance come in as arguments."""

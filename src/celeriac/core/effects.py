@@ -1,0 +1,99 @@
+"""What follows from a task's end: the vocabulary between `decide`, the settler and the brokers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct, field
+
+from celeriac.core.message import Message
+
+
+class Ack(Struct, tag="ack", array_like=True, frozen=True):
+    """The message is done with."""
+
+
+class Requeue(Struct, tag="requeue", array_like=True, frozen=True):
+    """Give the message back unchanged and uncounted, to the head of its queue."""
+
+
+class Dead(Struct, tag="dead", array_like=True, frozen=True):
+    """Park the message in the dead-letter queue."""
+
+    reason: str
+
+
+Verdict = Ack | Requeue | Dead
+
+ACK = Ack()
+REQUEUE = Requeue()
+
+
+class Record(Struct, array_like=True):
+    """A result ready to be stored: Celery's result document, already encoded."""
+
+    id: str
+    state: str
+    payload: bytes
+    """The JSON document."""
+    expires_s: float | None
+    """How long it is kept; None for ever."""
+    reply_to: str = ""
+    """The caller's reply queue, for backends that send results instead of storing them."""
+
+
+class Settlement(Struct):
+    """One delivery's end. Brokers apply it as a whole or, when the lease is lost, not at all.
+
+    The order is fixed: publish follow-ups, store results, settle the message.
+    """
+
+    tag: Any
+    verdict: Verdict
+    publish: list[Message] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+
+
+class Lost(Struct, frozen=True):
+    """Answer to a settlement that changed nothing, because the message is not ours any more."""
+
+    tag: Any
+
+
+class Invoke(Struct):
+    """A follow-up call that `decide` asks for: a signature, with values put before its arguments."""
+
+    signature: dict[str, Any]
+    prepend: tuple[Any, ...]
+    parent_id: str
+    root_id: str
+    chain: list[dict[str, Any]] | None = None
+    """What is left of the chain after this step, last step first, as it travels on the wire."""
+
+
+class Again(Struct):
+    """The same task once more: a retry."""
+
+    retries: int
+    not_before: float
+    args: tuple[Any, ...] | None = None
+    """None keeps the arguments."""
+    kwargs: dict[str, Any] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class Keep(Struct):
+    """A state to store for the task itself."""
+
+    state: str
+    result: Any
+    traceback: str | None = None
+
+
+class Effects(Struct):
+    """Everything that `decide` wants done about one outcome."""
+
+    verdict: Verdict
+    keep: Keep | None = None
+    invoke: list[Invoke] = field(default_factory=list)
+    again: Again | None = None

@@ -1,0 +1,65 @@
+"""The strict schema of what the core reads from a message's headers; a message that breaks it is parked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from celeriac.exceptions import BadMessage
+
+CRASHES: Final = "celeriac_crashes"
+"""Header of ours: how often an executor died while it ran this task. Absent in messages that never crashed one."""
+LOSSES: Final = "celeriac_losses"
+"""Header of ours: how often the message went down with a whole worker, where the broker keeps no such count itself."""
+
+Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Seconds = Annotated[float, Meta(ge=0, le=10_000_000)]
+Count = Annotated[int, Meta(ge=0, le=2**31)]
+
+
+class TaskHeaders(Struct, frozen=True):
+    """The headers that decide what the core does with a message before any body is opened."""
+
+    id: Name
+    task: Name
+    retries: Count | None = None
+    eta: Annotated[str, Meta(max_length=64)] | None = None
+    expires: Annotated[str, Meta(max_length=64)] | None = None
+    timelimit: tuple[Seconds | None, Seconds | None] | None = None
+    """Hard limit, soft limit: Celery's order."""
+    celeriac_crashes: Count = 0
+    celeriac_losses: Count = 0
+
+
+def read_headers(headers: Mapping[str, Any]) -> TaskHeaders:
+    """Check the headers of a message and return those that the core acts on.
+
+    Raises `BadMessage` that names the header which is missing or wrong.
+    """
+    try:
+        return msgspec.convert(headers, TaskHeaders)
+    except msgspec.ValidationError as error:
+        raise BadMessage(f"bad message headers: {error}") from None
+
+
+def to_timestamp(text: str | None, header: str) -> float | None:
+    """Return the Unix time of an ISO 8601 header, None when it is not set; a time without offset is taken as UTC.
+
+    Raises `BadMessage` that names the header.
+    """
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise BadMessage(f"header {header!r} is no ISO 8601 time: {text[:80]!r}") from None
+
+
+def to_header(timestamp: float) -> str:
+    """Write a Unix time as Celery does: ISO 8601, UTC, with offset."""
+    return datetime.fromtimestamp(timestamp, UTC).isoformat()

@@ -1,0 +1,82 @@
+"""How one run of a task can end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct, field
+
+
+class Succeeded(Struct, tag="succeeded"):
+    """The task returned."""
+
+    value: Any
+
+
+class Failed(Struct, tag="failed"):
+    """The task raised, and is not to be tried again by `autoretry_for`."""
+
+    exc: BaseException
+    traceback: str
+
+
+class RetryAsked(Struct, tag="retry"):
+    """The task asked for another run, or an exception that it retries for came out of it."""
+
+    exc: BaseException
+    traceback: str
+    not_before: float | None = None
+    """Unix seconds, when the task itself named a time; None leaves it to the policy."""
+    max_retries: int | None = None
+    """The limit of this very call of `retry()`; None takes the policy's."""
+    automatic: bool = False
+    """True for `autoretry_for`: the policy's back-off applies."""
+    args: tuple[Any, ...] | None = None
+    """New positional arguments for the next run; None keeps them."""
+    kwargs: dict[str, Any] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    """`queue` and `priority` for the next run."""
+
+
+class Ignored(Struct, tag="ignored"):
+    """The task raised `Ignore`."""
+
+
+class Rejected(Struct, tag="rejected"):
+    """The task raised `Reject`."""
+
+    reason: str
+    requeue: bool
+
+
+class TimedOut(Struct, tag="timed-out"):
+    """The hard limit passed; the executor was killed."""
+
+    limit_s: float
+
+
+class Crashed(Struct, tag="crashed"):
+    """The executor died while it ran the task, for the last time that is allowed."""
+
+    reason: str
+    crashes: int
+
+
+class Revoked(Struct, tag="revoked"):
+    """The task was revoked or had expired; it did not run, or was terminated while it ran."""
+
+    reason: str
+    """`revoked`, `expired` or `terminated`, Celery's words."""
+
+
+class Unrunnable(Struct, tag="unrunnable"):
+    """The message can't become a call: an unknown task, arguments that do not fit, a body that can't be read."""
+
+    exc: BaseException
+    reason: str
+
+
+Outcome = Succeeded | Failed | RetryAsked | Ignored | Rejected | TimedOut | Crashed | Revoked | Unrunnable
+
+Ending = TimedOut | Crashed | Revoked
+"""Outcomes that the core finds, not the executor; they cross the boundary as a frame of their own."""

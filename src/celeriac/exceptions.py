@@ -1,0 +1,238 @@
+"""Every error that Celeriac raises, under Celery's names where Celery has one.
+
+One root (`CeleriacError`) and few families: what a task says about itself (`TaskPredicate`), what went wrong with a task
+(`TaskError` and the worker's verdicts), what went wrong with the way there (`OperationalError`) and what was set up wrongly
+(`ImproperlyConfigured`).  Each message says what happened to which thing and what to do about it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "AlreadyRegistered",
+    "ArgumentError",
+    "BackendError",
+    "BackendUnavailable",
+    "BadMessage",
+    "BrokerUnavailable",
+    "CeleriacError",
+    "CeleryError",
+    "ChordError",
+    "ContentDisallowed",
+    "DecodeError",
+    "EncodeError",
+    "Ignore",
+    "ImproperlyConfigured",
+    "InvalidTaskError",
+    "MaxRetriesExceededError",
+    "MessageTooLarge",
+    "NotRegistered",
+    "OperationalError",
+    "PublishTimeout",
+    "QueueNotFound",
+    "Reject",
+    "Retry",
+    "SoftTimeLimitExceeded",
+    "TaskError",
+    "TaskFailed",
+    "TaskPredicate",
+    "TaskRevokedError",
+    "TimeLimitExceeded",
+    "TimeoutError",
+    "WorkerLostError",
+]
+
+
+class CeleriacError(Exception):
+    """The root of all errors that Celeriac itself raises."""
+
+
+CeleryError = CeleriacError
+"""Celery's name of the root, so that `except CeleryError` goes on working."""
+
+
+class ImproperlyConfigured(CeleriacError):
+    """A setting, an option or a URL is wrong; the message names it and what it may be."""
+
+
+# -- what a task says about itself ------------------------------------------------------------------------------------
+
+
+class TaskPredicate(CeleriacError):
+    """The root of what a task raises to steer its own end rather than to fail."""
+
+
+class Ignore(TaskPredicate):
+    """Raised in a task: end it without storing any state."""
+
+
+class Reject(TaskPredicate):
+    """Raised in a task: do not count it as done; `requeue` gives it back, else it is parked with `reason`."""
+
+    def __init__(self, reason: object = None, requeue: bool = False) -> None:
+        self.reason = reason
+        self.requeue = requeue
+        super().__init__(reason, requeue)
+
+    def __str__(self) -> str:
+        return f"reject requeue={self.requeue}: {self.reason}"
+
+
+class Retry(TaskPredicate):
+    """Raised by `Task.retry`: the task is to run again at `when` (a datetime, or seconds from now)."""
+
+    def __init__(
+        self, message: str | None = None, exc: BaseException | str | None = None, when: Any = None, **_kwargs: Any
+    ) -> None:
+        self.message = message
+        self.exc = exc
+        self.when = when
+        # What the next run is to be like, for whoever runs the task; None keeps what was.
+        self.when_s: float | None = None
+        """Unix seconds; None leaves the time to the task's policy."""
+        self.args_override: tuple[Any, ...] | None = None
+        self.kwargs_override: dict[str, Any] | None = None
+        self.max_retries: int | None = None
+        self.options: dict[str, Any] = {}
+        super().__init__(message, exc if isinstance(exc, str) else repr(exc) if exc else None, when)
+
+    def humanize(self) -> str:
+        """Say when the task runs again, in words."""
+        if self.when is None:
+            return "later"
+        return f"in {self.when}s" if isinstance(self.when, int | float) else f"at {self.when}"
+
+    def __str__(self) -> str:
+        why = f": {self.exc!r}" if self.exc else ""
+        return self.message or f"Retry {self.humanize()}{why}"
+
+
+# -- what went wrong with a task --------------------------------------------------------------------------------------
+
+
+class TaskError(CeleriacError):
+    """The root of what is wrong with a task or its call."""
+
+
+class NotRegistered(KeyError, TaskError):
+    """No task of this name is known here; import the module that defines it, or correct the name."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class AlreadyRegistered(TaskError):
+    """Two different functions ask for one task name."""
+
+
+class ArgumentError(TypeError, TaskError):
+    """The arguments of a call do not fit the task's signature, or are no plain data; the parameter is named."""
+
+
+class InvalidTaskError(TaskError):
+    """A task was defined in a way that cannot work."""
+
+
+class MaxRetriesExceededError(TaskError):
+    """A task asked for another retry after its last one."""
+
+    def __init__(self, *args: Any, task_args: Any = (), task_kwargs: Any = None) -> None:
+        self.task_args = task_args
+        self.task_kwargs = task_kwargs or {}
+        super().__init__(*args)
+
+
+class TaskRevokedError(CeleriacError):
+    """The task was revoked before or while it ran, or had expired when its turn came."""
+
+
+class TaskFailed(TaskError):
+    """A task failed with an exception whose class is not known in this process."""
+
+    def __init__(self, exc_type: str = "Exception", message: str = "") -> None:
+        self.exc_type = exc_type
+        self.message = message
+        super().__init__(exc_type, message)
+
+    def __str__(self) -> str:
+        return f"{self.exc_type}: {self.message}" if self.message else self.exc_type
+
+
+class SoftTimeLimitExceeded(Exception):
+    """Raised inside a task when its soft time limit (seconds) has passed; catch it to clean up.
+
+    It is no `CeleriacError`: a task's own `except CeleriacError` must not swallow it by accident.
+    """
+
+    def __str__(self) -> str:
+        return f"SoftTimeLimitExceeded{self.args!r}"
+
+
+class TimeLimitExceeded(Exception):
+    """The hard time limit (seconds) passed and the process that ran the task was killed."""
+
+    def __str__(self) -> str:
+        return f"TimeLimitExceeded{self.args!r}"
+
+
+class WorkerLostError(Exception):
+    """The process that ran the task went away before it could report."""
+
+
+class TimeoutError(CeleriacError):  # noqa: A001 - Celery's name
+    """A result was not there within the time that the caller was ready to wait."""
+
+
+# -- messages ---------------------------------------------------------------------------------------------------------
+
+
+class EncodeError(CeleriacError):
+    """A value cannot be written by the chosen serializer."""
+
+
+class DecodeError(CeleriacError):
+    """Bytes cannot be read by the serializer that they name."""
+
+
+class ContentDisallowed(DecodeError):
+    """A content type arrived that `accept_content` does not list."""
+
+
+class BadMessage(DecodeError):
+    """A message breaks the protocol; the text says where. It is parked, never dropped."""
+
+
+class MessageTooLarge(EncodeError):
+    """A message is over `task_message_max_bytes`; pass a reference to the data instead of the data."""
+
+
+# -- the way there ----------------------------------------------------------------------------------------------------
+
+
+class OperationalError(CeleriacError):
+    """Broker or backend could not do what was asked, for a reason outside the program."""
+
+
+class BrokerUnavailable(OperationalError):
+    """The broker cannot be reached, or went away."""
+
+
+class PublishTimeout(BrokerUnavailable):
+    """A message was not confirmed within the publishing deadline; whether it arrived is not known."""
+
+
+class BackendError(CeleriacError):
+    """A result could not be stored or read."""
+
+
+class BackendUnavailable(BackendError, OperationalError):
+    """The result backend cannot be reached, or went away."""
+
+
+class ChordError(BackendError):
+    """A member of a chord's header failed, so its body cannot run."""
+
+
+class QueueNotFound(CeleriacError):
+    """No queue of this name is configured, and `task_create_missing_queues` is off."""

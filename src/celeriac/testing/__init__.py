@@ -1,0 +1,1 @@
+"""For tests: the conformance suites that every broker and every result backend passes, ours and yours."""

@@ -1,0 +1,186 @@
+"""JSON as Celery writes and reads it, with its tags for values that JSON does not know.
+
+A tagged value is `{"__type__": tag, "__value__": value}`; the tags are datetime, date, time, decimal, uuid, bytes (text that is
+UTF-8) and base64 (any other bytes).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from collections.abc import Callable
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from celeriac.exceptions import DecodeError, EncodeError
+
+MAX_DEPTH: Final = 64
+"""Levels of lists and objects within each other; more is refused both ways."""
+
+_TAG: Final = "__type__"
+_VALUE: Final = "__value__"
+_TAG_BYTES: Final = b'"__type__"'
+_TAG_KEYS: Final = {_TAG, _VALUE}
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def dumps(value: Any) -> bytes:
+    """Write `value` as JSON: ASCII, with ", " and ": " between the parts.
+
+    Raises `EncodeError` that names the place of the first part which is no plain data, or is nested too deeply.
+    """
+    try:
+        data = _encode(value).encode("ascii")
+    except (TypeError, ValueError, RecursionError, OverflowError) as error:
+        raise EncodeError(_why_not(value, error)) from None
+    if exceeds_depth(data):
+        raise EncodeError(f"the value is nested more than {MAX_DEPTH} levels deep: flatten it, or pass a reference")
+    return data
+
+
+def loads(data: bytes) -> Any:
+    """Read JSON in UTF-8, tagged values included.
+
+    Raises `DecodeError` for anything else, for nesting beyond `MAX_DEPTH` and for integers of more than 4,300 digits.
+    """
+    if exceeds_depth(data):
+        raise DecodeError(f"JSON is nested more than {MAX_DEPTH} levels deep")
+    if _TAG_BYTES not in data:
+        try:
+            return _fast_decoder.decode(data)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            # NaN, infinities, numbers out of range and lone surrogates are no JSON for msgspec, but Celery sends them.
+            pass
+    try:
+        return _tag_decoder.decode(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(f"no valid JSON: {_shown(error)}") from None
+
+
+def exceeds_depth(data: bytes) -> bool:
+    """Tell whether a JSON text nests more than `MAX_DEPTH` levels; its cost is linear and small, whatever the text."""
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+        return False
+    if b"\\" in data:
+        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # Every second piece between quotes is the inside of a string. What is left are the brackets that count.
+    brackets = b"".join(data.split(b'"')[::2]).translate(None, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        inner = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if len(inner) == len(brackets):
+            break
+        brackets = inner
+    # Brackets that do not match are left too, but only a nest of more than MAX_DEPTH leaves this many to the parser.
+    return len(brackets) > MAX_DEPTH
+
+
+# -- writing ----------------------------------------------------------------------------------------------------------
+
+
+def _tagged(tag: str, value: Any) -> dict[str, Any]:
+    return {_TAG: tag, _VALUE: value}
+
+
+def _to_plain(value: Any) -> Any:
+    """Write what JSON has no form for; the order matters, because a datetime is a date too."""
+    if (own_form := getattr(value, "__json__", None)) is not None:
+        return own_form()
+    match value:
+        case datetime():
+            return _tagged("datetime", value.isoformat())
+        case date():
+            return _tagged("date", value.isoformat())
+        case time():
+            return _tagged("time", value.isoformat())
+        case Decimal():
+            return _tagged("decimal", str(value))
+        case UUID():
+            return _tagged("uuid", {"hex": value.hex})
+        case bytes():
+            try:
+                return _tagged("bytes", value.decode("utf-8"))
+            except UnicodeDecodeError:
+                return _tagged("base64", base64.b64encode(value).decode("ascii"))
+    if _is_lazy_text(value):
+        return str(value)
+    raise TypeError(f"{type(value).__module__}.{type(value).__qualname__} is no plain data")
+
+
+def _is_lazy_text(value: Any) -> bool:
+    """Tell whether it is one of Django's lazily translated texts, without importing Django."""
+    django = sys.modules.get("django.utils.functional")
+    return django is not None and isinstance(value, django.Promise)
+
+
+def _why_not(value: Any, error: Exception) -> str:
+    path = _find_foreign(value, "", MAX_DEPTH)
+    where = f" at {path}" if path else ""
+    return f"cannot be written as JSON{where}: {_shown(error)}"
+
+
+def _find_foreign(value: Any, path: str, levels: int) -> str | None:
+    """Return the path of the first value that cannot be written, None when none is found."""
+    if levels == 0:
+        return None
+    if isinstance(value, dict):
+        parts = [(f"{path}[{key!r}]", part) for key, part in value.items()]
+    elif isinstance(value, list | tuple):
+        parts = [(f"{path}[{index}]", part) for index, part in enumerate(value)]
+    else:
+        try:
+            _encode(value)
+        except (TypeError, ValueError, RecursionError, OverflowError):
+            return path
+        return None
+    for part_path, part in parts:
+        if (found := _find_foreign(part, part_path, levels - 1)) is not None:
+            return found
+    return None
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+def _read_uuid(value: dict[str, str]) -> UUID:
+    return UUID(hex=value["hex"])
+
+
+_readers: Final[dict[str, Callable[[Any], Any]]] = {
+    "datetime": datetime.fromisoformat,
+    "date": lambda text: datetime.fromisoformat(text).date(),
+    "time": time.fromisoformat,
+    "decimal": Decimal,
+    "uuid": _read_uuid,
+    "bytes": lambda text: text.encode("utf-8"),
+    "base64": lambda text: base64.b64decode(text.encode("ascii")),
+}
+
+
+def _from_tagged(found: dict[str, Any]) -> Any:
+    if found.keys() != _TAG_KEYS:
+        return found
+    tag = found[_TAG]
+    reader = _readers.get(tag) if isinstance(tag, str) else None
+    if reader is None:
+        raise ValueError(f"unknown type tag {tag!r:.80}")
+    try:
+        return reader(found[_VALUE])
+    except (ValueError, TypeError, AttributeError, KeyError, ArithmeticError):
+        raise ValueError(f"a {tag} cannot be read from {found[_VALUE]!r:.80}") from None
+
+
+def _shown(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        # Its own text would quote a byte, its repr the whole input.
+        return f"not UTF-8 at byte {error.start}"
+    return str(error)
+
+
+_encode: Final = json.JSONEncoder(default=_to_plain).encode
+_fast_decoder: Final = msgspec.json.Decoder()
+_tag_decoder: Final = json.JSONDecoder(object_hook=_from_tagged)

@@ -1,0 +1,113 @@
+"""The JSON object in which a message stands in a Redis list, as Celery's transport writes it."""
+
+from __future__ import annotations
+
+import binascii
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from celeriac.core.message import Message
+from celeriac.exceptions import BadMessage, DecodeError
+from celeriac.wire import json_text
+
+MAX_HEADERS: Final = 256
+"""Headers of one message; Celery's own are 19."""
+
+_OWN_PROPERTIES: Final = frozenset({"delivery_info", "priority", "body_encoding", "delivery_tag"})
+_TAG_BYTES: Final = b'"__type__"'
+
+
+class _Envelope(Struct, rename={"content_encoding": "content-encoding", "content_type": "content-type"}):
+    body: str
+    headers: dict[str, Any]
+    properties: dict[str, Any]
+    content_encoding: str | None = None
+    content_type: str | None = None
+
+
+def encode(message: Message, delivery_tag: str) -> bytes:
+    """Write the envelope; `delivery_tag` is the message's identity, new for each message that is sent.
+
+    Raises `EncodeError` for headers or properties that are no plain data.
+    """
+    properties = {name: value for name, value in message.properties.items() if name not in _OWN_PROPERTIES}
+    properties["delivery_info"] = {
+        "exchange": message.exchange,
+        "routing_key": message.queue if message.routing_key is None else message.routing_key,
+    }
+    properties["priority"] = message.priority
+    properties["body_encoding"] = "base64"
+    properties["delivery_tag"] = delivery_tag
+    return json_text.dumps(
+        {
+            "body": binascii.b2a_base64(message.body, newline=False).decode("ascii"),
+            "content-encoding": message.content_encoding,
+            "content-type": message.content_type,
+            "headers": message.headers,
+            "properties": properties,
+        }
+    )
+
+
+def decode(raw: bytes, queue: str) -> Message:
+    """Read an envelope that stood in the list of `queue`. Raises `BadMessage` that says what is wrong."""
+    envelope = _read(raw)
+    headers, properties = envelope.headers, envelope.properties
+    if len(headers) > MAX_HEADERS:
+        raise BadMessage(f"the message has {len(headers)} headers, more than {MAX_HEADERS}")
+    if not isinstance(properties.pop("delivery_tag", None), str):
+        raise BadMessage("no Redis envelope: properties.delivery_tag is missing or no text")
+    where = properties.pop("delivery_info", None)
+    exchange, routing_key = _destination(where) if where else ("", None)
+    priority = properties.get("priority")
+    if priority is not None and type(priority) is not int:
+        raise BadMessage("no Redis envelope: properties.priority is no integer")
+    return Message(
+        queue,
+        headers,
+        _body(envelope.body, properties.pop("body_encoding", None)),
+        properties,
+        # What a message does not name is bytes of no known kind; nobody accepts those, and the reason says so.
+        envelope.content_type or "application/data",
+        envelope.content_encoding or "utf-8",
+        exchange,
+        None if routing_key == queue else routing_key,
+    )
+
+
+def _read(raw: bytes) -> _Envelope:
+    try:
+        if _TAG_BYTES not in raw and not json_text.exceeds_depth(raw):
+            return _decoder.decode(raw)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        # What msgspec alone refuses (NaN, lone surrogates) may still be JSON; the way below tells.
+        pass
+    try:
+        return msgspec.convert(json_text.loads(raw), _Envelope)
+    except (DecodeError, msgspec.ValidationError) as error:
+        raise BadMessage(f"no Redis envelope: {error}") from None
+
+
+def _destination(where: Any) -> tuple[str, str | None]:
+    if not isinstance(where, dict):
+        raise BadMessage("no Redis envelope: properties.delivery_info is no object")
+    exchange, routing_key = where.get("exchange") or "", where.get("routing_key")
+    if not isinstance(exchange, str) or not isinstance(routing_key, str | None):
+        raise BadMessage("no Redis envelope: properties.delivery_info holds something else than texts")
+    return exchange, routing_key
+
+
+def _body(text: str, encoding: Any) -> bytes:
+    try:
+        if encoding == "base64":
+            return binascii.a2b_base64(text, strict_mode=True)
+        if encoding in (None, "utf-8"):
+            return text.encode("utf-8")
+    except ValueError as error:
+        raise BadMessage(f"the body is no {encoding or 'utf-8'}: {error}") from None
+    raise BadMessage(f"unknown body encoding {encoding!r:.80}")
+
+
+_decoder: Final = msgspec.json.Decoder(_Envelope)

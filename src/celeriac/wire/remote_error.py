@@ -1,0 +1,113 @@
+"""Exceptions as they travel in results: `{"exc_type", "exc_message", "exc_module"}`.
+
+Reading builds an exception only from a class that this process has already imported and that is an `Exception`; nothing else
+named by a document is ever called, and nothing is imported.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any, Final
+
+from celeriac import exceptions
+from celeriac.exceptions import EncodeError, TaskFailed
+from celeriac.wire import json_text
+
+_CELERY_NAMES: Final = frozenset(
+    {
+        "AlreadyRegistered",
+        "BackendError",
+        "CeleryError",
+        "ChordError",
+        "Ignore",
+        "ImproperlyConfigured",
+        "InvalidTaskError",
+        "MaxRetriesExceededError",
+        "NotRegistered",
+        "QueueNotFound",
+        "Reject",
+        "Retry",
+        "TaskError",
+        "TaskPredicate",
+        "TaskRevokedError",
+        "TimeoutError",
+    }
+)
+_BILLIARD_NAMES: Final = frozenset({"SoftTimeLimitExceeded", "TimeLimitExceeded", "WorkerLostError"})
+_KOMBU_NAMES: Final = frozenset({"ContentDisallowed", "DecodeError", "EncodeError", "OperationalError"})
+_MODULE_OF: Final = {
+    **dict.fromkeys(_CELERY_NAMES, "celery.exceptions"),
+    **dict.fromkeys(_BILLIARD_NAMES, "billiard.exceptions"),
+    **dict.fromkeys(_KOMBU_NAMES, "kombu.exceptions"),
+}
+_OURS: Final = exceptions.__name__
+_FOREIGN_MODULES: Final = frozenset({"celery.exceptions", "billiard.exceptions", "kombu.exceptions"})
+
+
+def to_wire(exc: BaseException) -> dict[str, Any]:
+    """Return the document of an exception; arguments that JSON cannot write are replaced by their `repr`."""
+    cls = type(exc)
+    name, module = cls.__qualname__, cls.__module__
+    if module == _OURS:
+        name = "CeleryError" if cls is exceptions.CeleriacError else name
+        module = _MODULE_OF.get(name, module)
+    return {"exc_type": name, "exc_message": [_writable(argument) for argument in exc.args], "exc_module": module}
+
+
+def from_wire(document: Any) -> Exception:
+    """Return the exception that a document tells of.
+
+    `TaskFailed` stands in for a class that is not known here, is no `Exception`, or does not take the arguments.
+    """
+    if not isinstance(document, dict):
+        return TaskFailed("Exception", "" if document is None else _text(document))
+    name, module = document.get("exc_type"), document.get("exc_module")
+    message = document.get("exc_message", ())
+    arguments = message if isinstance(message, list | tuple) else (message,)
+    if not isinstance(name, str):
+        return TaskFailed("Exception", _joined(arguments))
+    cls = _find_class(module, name) if isinstance(module, str) else None
+    if cls is not None:
+        try:
+            exc = cls(*arguments)
+        except Exception:  # the class is the user's: whatever its __init__ raises, the failure must still be told
+            exc = None
+        if isinstance(exc, Exception):
+            return exc
+    return TaskFailed(name, _joined(arguments))
+
+
+def _find_class(module_name: str, qualified_name: str) -> type[Exception] | None:
+    if module_name in _FOREIGN_MODULES and isinstance(getattr(exceptions, qualified_name, None), type):
+        module_name = _OURS
+    found: Any = sys.modules.get(module_name)
+    if not isinstance(found, ModuleType):
+        return None
+    for part in qualified_name.split("."):
+        # Only what stands there: `getattr` could run a module's __getattr__, and that may import.
+        found = vars(found).get(part) if isinstance(found, ModuleType | type) else None
+    return found if isinstance(found, type) and issubclass(found, Exception) else None
+
+
+def _writable(argument: Any) -> Any:
+    try:
+        json_text.dumps(argument)
+    except EncodeError:
+        return _text(argument, repr)
+    return argument
+
+
+def _joined(arguments: Sequence[Any]) -> str:
+    """Return the text of an exception with these arguments, as `str` would give it."""
+    if not arguments:
+        return ""
+    return _text(arguments[0]) if len(arguments) == 1 else _text(tuple(arguments))
+
+
+def _text(value: Any, show: Any = str) -> str:
+    try:
+        return str(show(value))
+    except Exception as error:  # any __repr__ may raise anything
+        return f"<unrepresentable {type(value).__qualname__}: {type(error).__qualname__}>"

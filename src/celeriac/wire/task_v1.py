@@ -1,0 +1,67 @@
+"""Celery's task message, protocol 1: no headers, everything in one object in the body. It is read, never written."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Final
+
+from celeriac.core.message import Message
+from celeriac.exceptions import BadMessage
+from celeriac.wire import json_text, serializers, task_v2
+from celeriac.wire.short_repr import short_repr
+
+
+def is_v1(message: Message) -> bool:
+    """Tell whether the message is not protocol 2, which names the task in its headers."""
+    return "task" not in message.headers
+
+
+def upgrade(message: Message, accept: Collection[str], *, max_bytes: int = task_v2.UNFOLDED_MAX_BYTES) -> Message:
+    """Make a protocol 2 message of a protocol 1 message; its body is opened for that, and written anew as JSON.
+
+    Raises `ContentDisallowed`, `DecodeError`, and `BadMessage` for what is no task of either protocol.
+    """
+    said = serializers.loads(*task_v2.unfolded(message, max_bytes), accept)
+    if not isinstance(said, dict):
+        raise BadMessage(
+            "no task message: there is no header 'task' (protocol 2) and the body is no object (protocol 1)"
+        )
+    task, task_id = said.get("task"), said.get("id")
+    if not isinstance(task, str) or not task:
+        raise BadMessage("no task message: neither the headers nor the body name a task")
+    if not isinstance(task_id, str) or not task_id:
+        raise BadMessage("no task message: neither the headers nor the body tell the task's id")
+    args, kwargs = said.get("args", []), said.get("kwargs", {})
+    task_v2.check_arguments(args, kwargs)
+    embed = task_v2.parse_embed(said)
+    headers: dict[str, Any] = {
+        "lang": "py",
+        "task": task,
+        "id": task_id,
+        "shadow": None,
+        **{name: said.get(name) for name in _SAME_NAMES},
+        "group": said.get("group") or said.get("taskset"),
+        "retries": said.get("retries") or 0,
+        "timelimit": said.get("timelimit") or [None, None],
+        "root_id": task_id,
+        "parent_id": None,
+        "argsrepr": short_repr(tuple(args)),
+        "kwargsrepr": short_repr(kwargs),
+        **{name: value for name, value in message.headers.items() if name != "compression"},
+    }
+    return Message(
+        message.queue,
+        headers,
+        json_text.dumps((args, kwargs, _as_dict(embed))),
+        message.properties,
+        exchange=message.exchange,
+        routing_key=message.routing_key,
+        not_before=message.not_before,
+    )
+
+
+_SAME_NAMES: Final = ("eta", "expires", "group_index")
+
+
+def _as_dict(embed: task_v2.Embed) -> dict[str, Any]:
+    return {"callbacks": embed.callbacks, "errbacks": embed.errbacks, "chain": embed.chain, "chord": embed.chord}

@@ -1,0 +1,1 @@
+"""The worker: a core that talks with the broker, and executors that run tasks."""

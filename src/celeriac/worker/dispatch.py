@@ -1,0 +1,121 @@
+"""Which message goes to which executor, and when it is taken back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from celeriac.core.settings import Settings
+from celeriac.worker.entry import Entry
+from celeriac.worker.handle import Handle
+from celeriac.worker.pool import Pool
+
+
+class Dispatch:
+    """Duties: 1. hold claimed messages in order; 2. give them to executors with a free slot, and ahead of one only as much
+    short work as it will take in a moment; 3. take back what waits behind a long task; 4. give back to the broker what finds no
+    slot in time; 5. say how many more messages are wanted.
+    """
+
+    def __init__(self, pool: Pool, settings: Settings, give_back: Callable[[Entry], None]) -> None:
+        self._pool = pool
+        self._window_s = settings.worker_prefetch_window_s
+        self._ahead_max = settings.worker_prefetch_max
+        self._hold_s = settings.worker_prefetch_hold_s
+        self._give_back = give_back
+        self._held: dict[str, deque[Entry]] = {kind: deque() for kind in pool.kinds}
+        self._paused_until = 0.0
+        self.wanted = asyncio.Event()
+        """Set when capacity may have grown."""
+
+    # -- in -----------------------------------------------------------------------------------------------------------
+
+    def add(self, entry: Entry) -> None:
+        """Take a claimed message."""
+        self._held[entry.kind].append(entry)
+
+    def put_back(self, entries: Iterable[Entry]) -> None:
+        """Take messages that an executor had but did not begin, to be given out next, in their order."""
+        now = time.monotonic()
+        for entry in reversed(list(entries)):
+            entry.held_since = now
+            self._held[entry.kind].appendleft(entry)
+
+    # -- out ----------------------------------------------------------------------------------------------------------
+
+    def slot_freed(self) -> None:
+        """Note that a task has ended: whatever found no slot before may find one now."""
+        self._paused_until = 0.0
+
+    def pump(self) -> None:
+        """Give out what can be given out."""
+        now = time.monotonic()
+        for kind, held in self._held.items():
+            if held:
+                self._fill(kind, held, now)
+        self.wanted.set()
+
+    def _fill(self, kind: str, held: deque[Entry], now: float) -> None:
+        handles = [handle for handle in self._pool.by_kind[kind] if handle.ready and not handle.retiring]
+        # First every free slot, then ahead: no message waits behind another while a slot is free.
+        for handle in sorted(handles, key=lambda handle: handle.load):
+            while held and handle.free_slots > 0 and handle.give(held[0], now):
+                held.popleft()
+        for handle in handles:
+            if not held:
+                return
+            ahead = self._allowance(handle, now) - len(handle.waiting)
+            while held and ahead > 0 and handle.give(held[0], now):
+                held.popleft()
+                ahead -= 1
+
+    def _allowance(self, handle: Handle, now: float) -> int:
+        return handle.allowance(now, self._window_s, self._ahead_max)
+
+    def capacity(self) -> int:
+        """How many messages should be claimed now; 0 while it is better to wait for more room."""
+        now = time.monotonic()
+        if now < self._paused_until:
+            return 0
+        room = total = 0
+        starving = False
+        for kind, handles in self._pool.by_kind.items():
+            kind_room = -len(self._held[kind])
+            for handle in handles:
+                if handle.retiring or not handle.ready:
+                    continue
+                allowance = self._allowance(handle, now)
+                kind_room += handle.slots + allowance - handle.load
+                total += handle.slots + allowance
+                starving = starving or not handle.waiting
+            room += max(0, kind_room)
+        # Claims are cheap per message only when they are large: wait until half is gone, but never let an executor starve.
+        return room if starving or room * 2 >= total else 0
+
+    # -- back ---------------------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Take back what waits behind long tasks, and give back what has been held too long. Called often."""
+        now = time.monotonic()
+        for handles in self._pool.by_kind.values():
+            for handle in handles:
+                if handle.waiting and len(handle.waiting) > self._allowance(handle, now):
+                    self.put_back(handle.recall())
+        self.pump()
+        for held in self._held.values():
+            # From the end, so that the broker's queue gets them back in their order.  What only has to be concluded stays.
+            while held and held[-1].ending is None and now - held[-1].held_since > self._hold_s:
+                self._give_back(held.pop())
+                self._paused_until = now + self._hold_s
+
+    def drain(self) -> list[Entry]:
+        """Take everything back that no executor has begun."""
+        entries: list[Entry] = []
+        for handle in self._pool.handles:
+            entries += handle.recall()
+        for held in self._held.values():
+            entries += held
+            held.clear()
+        return entries

@@ -1,0 +1,195 @@
+"""The fork server: a clean process that has imported the app and forks executors from itself.
+
+It has no threads, no connections and no event loop, so a fork of it is safe at any time and costs a few milliseconds.  It is
+started as a program of its own, with one end of a socket of sequenced packets on standard input.
+
+Duties: 1. import the app and say so, or say why not; 2. fork an executor for each `Spawn`, with the two sockets that come with
+it; 3. tell how each child ended; 4. die with its core, and let its children die with it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import logging
+import os
+import selectors
+import signal
+import socket
+import sys
+import traceback
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from celeriac.client.app import Celeriac
+from celeriac.client.loading import load_app
+from celeriac.exceptions import CeleriacError
+from celeriac.worker.executor.main import ignore_stop_signals, serve
+from celeriac.worker.logs import configure_logging
+
+FRAME_MAX_BYTES: Final = 64 * 1024
+_PR_SET_PDEATHSIG: Final = 1
+
+
+class Setup(Struct, tag="setup", array_like=True):
+    """First frame down: what to import and how to log."""
+
+    app: str
+    workdir: str
+    hostname: str
+    loglevel: int
+    log_json: bool
+    core_pid: int
+
+
+class Spawn(Struct, tag="spawn", array_like=True):
+    """Fork an executor; its job and report sockets come along as descriptors."""
+
+    number: int
+    kind: str
+    slots: int
+
+
+class Ready(Struct, tag="ready", array_like=True):
+    """The app is imported."""
+
+
+class Unable(Struct, tag="unable", array_like=True):
+    """The app can't be imported; the server ends."""
+
+    reason: str
+
+
+class Spawned(Struct, tag="spawned", array_like=True):
+    """Executor `number` has been forked."""
+
+    number: int
+    pid: int
+
+
+class Exited(Struct, tag="exited", array_like=True):
+    """Executor `number` has ended; negative `code`: killed by that signal."""
+
+    number: int
+    code: int
+
+
+Command = Setup | Spawn
+Notice = Ready | Unable | Spawned | Exited
+
+encode: Final = msgspec.msgpack.Encoder().encode
+decode_command: Final = msgspec.msgpack.Decoder(Command).decode
+decode_notice: Final = msgspec.msgpack.Decoder(Notice).decode
+
+
+def main() -> None:
+    """Serve the core on standard input's socket until it closes."""
+    control = socket.socket(fileno=os.dup(0))
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    setup = decode_command(control.recv(FRAME_MAX_BYTES))
+    assert isinstance(setup, Setup)
+    die_with_parent(setup.core_pid)
+    ignore_stop_signals()
+    configure_logging(setup.loglevel, as_json=setup.log_json)
+    try:
+        app = load_app(setup.app, setup.workdir)
+    except CeleriacError as error:
+        control.send(encode(Unable(str(error)))[:FRAME_MAX_BYTES])
+        return
+    except BaseException:  # whatever the app's modules do at import must reach the operator
+        control.send(encode(Unable(traceback.format_exc()[-8000:])))
+        return
+    gc.freeze()  # what was imported is never collected in the children, so its pages stay shared
+    control.send(encode(Ready()))
+    ForkServer(control, app, setup).run()
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Have the kernel kill this process as soon as its parent ends, however it ends (Linux; elsewhere EOF must do)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent_pid:  # it was gone before we could say so
+            os._exit(1)
+
+
+class ForkServer:
+    """See the module."""
+
+    def __init__(self, control: socket.socket, app: Celeriac, setup: Setup) -> None:
+        self._control = control
+        self._app = app
+        self._setup = setup
+        self._children: dict[int, int] = {}
+
+    def run(self) -> None:
+        """Fork and reap until the core closes its end."""
+        wake_read, wake_write = os.pipe()
+        os.set_blocking(wake_write, False)
+        os.set_blocking(wake_read, False)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda _signum, _frame: None)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._control, selectors.EVENT_READ)
+            selector.register(wake_read, selectors.EVENT_READ)
+            while True:
+                for key, _events in selector.select():
+                    if key.fileobj == wake_read:
+                        os.read(wake_read, 4096)
+                        self._reap()
+                    elif not self._obey():
+                        return
+
+    def _obey(self) -> bool:
+        frame, descriptors, _flags, _address = socket.recv_fds(self._control, FRAME_MAX_BYTES, 2)
+        if not frame:
+            return False
+        command = decode_command(frame)
+        assert isinstance(command, Spawn)
+        server_pid = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._become_executor(command, descriptors, server_pid)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        self._children[pid] = command.number
+        self._control.send(encode(Spawned(command.number, pid)))
+        return True
+
+    def _become_executor(self, command: Spawn, descriptors: list[int], server_pid: int) -> None:
+        code = 1
+        try:
+            die_with_parent(server_pid)
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._control.close()
+            jobs, reports = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+            serve(self._app, command.kind, command.slots, self._setup.hostname, jobs, reports)
+            self._app.close()
+            code = 0
+        except BaseException:  # nothing above this frame may run in the child
+            traceback.print_exc()
+        finally:
+            logging.shutdown()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _reap(self) -> None:
+        while self._children:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            number = self._children.pop(pid, None)
+            if number is not None:
+                self._control.send(encode(Exited(number, os.waitstatus_to_exitcode(status))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""What core and executor say to each other.
+
+Down goes one job per packet on a socket of sequenced packets: an executor takes the next job only when it has a free slot, and
+what it has not taken the core can take back itself, by reading the other end, however busy the executor is (ADR 0002).  Up goes
+a stream of length-prefixed reports.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import socket
+import struct
+import tempfile
+from typing import Final
+
+import msgspec
+from msgspec import Struct, field
+
+from celeriac.core.effects import Record, Verdict
+from celeriac.core.message import Message
+from celeriac.core.outcome import Crashed, Revoked, TimedOut
+
+PACKET_MAX_BYTES: Final = 96 * 1024
+"""A larger job goes through a file, because a packet must fit into the socket's send buffer (about 200 kB on Linux)."""
+
+_LENGTH: Final = struct.Struct(">I")
+
+
+class Job(Struct, array_like=True):
+    """One message to be run; with an `ending`, one that is over already and only has to be concluded."""
+
+    number: int
+    """Counts up per executor; reports refer to it."""
+    message: Message
+    redelivered: bool = False
+    ending: TimedOut | Crashed | Revoked | None = None
+
+
+class Started(Struct, tag="started", array_like=True):
+    """First report: the executor has imported everything and takes jobs."""
+
+    pid: int
+
+
+class Progress(Struct, tag="progress", array_like=True):
+    """A state to store while the task runs."""
+
+    number: int
+    record: Record
+
+
+class Done(Struct, tag="done", array_like=True):
+    """A job is over; everything that follows is ready to be settled."""
+
+    number: int
+    verdict: Verdict
+    publish: list[Message] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    state: str = ""
+    runtime_s: float = 0.0
+
+
+Report = Started | Progress | Done
+
+_job_encoder = msgspec.msgpack.Encoder()
+_job_decoder = msgspec.msgpack.Decoder(Job)
+_report_encoder = msgspec.msgpack.Encoder()
+_report_decoder = msgspec.msgpack.Decoder(Report)
+
+
+def encode_job(job: Job) -> bytes:
+    """Write a job as the payload of one packet."""
+    return _job_encoder.encode(job)
+
+
+def send_job(sock: socket.socket, payload: bytes) -> None:
+    """Send one job without blocking; raises `BlockingIOError` when the executor's buffer is full."""
+    if len(payload) <= PACKET_MAX_BYTES:
+        sock.send(payload)
+        return
+    with tempfile.TemporaryFile() as file:
+        file.write(payload)
+        file.flush()
+        socket.send_fds(sock, [b"\xc1"], [file.fileno()])  # 0xc1 is the one byte that MessagePack never uses
+
+
+def receive_job(sock: socket.socket, flags: int = 0) -> Job | None:
+    """Take the next job; None when the core has gone. Blocks, or raises `BlockingIOError`, as socket and flags are set."""
+    payload, descriptors, _flags, _address = socket.recv_fds(sock, PACKET_MAX_BYTES + 1, 1, flags)
+    if not payload:
+        return None
+    if descriptors:
+        with os.fdopen(descriptors[0], "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+            payload = view[:]
+    return _job_decoder.decode(payload)
+
+
+def encode_report(report: Report) -> bytes:
+    """Write a report with its length before it."""
+    body = _report_encoder.encode(report)
+    return _LENGTH.pack(len(body)) + body
+
+
+class ReportReader:
+    """Cuts the stream of one executor into reports."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[Report]:
+        """Add received bytes and return the reports that are complete."""
+        buffer = self._buffer
+        buffer += data
+        reports = []
+        position = 0
+        with memoryview(buffer) as view:
+            while len(buffer) - position >= _LENGTH.size:
+                (length,) = _LENGTH.unpack_from(buffer, position)
+                end = position + _LENGTH.size + length
+                if end > len(buffer):
+                    break
+                reports.append(_report_decoder.decode(view[position + _LENGTH.size : end]))
+                position = end
+        del buffer[:position]
+        return reports

@@ -1,0 +1,61 @@
+"""The life of one executor process, from the fork to its exit."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+
+from celeriac.client.app import Celeriac
+from celeriac.worker.executor import async_, process, thread
+from celeriac.worker.executor.frames import Report, Started, encode_report
+from celeriac.worker.executor.job import JobRunner
+
+logger = logging.getLogger("celeriac.worker")
+
+
+def reporter(reports: socket.socket) -> Callable[[Report], None]:
+    """Return a function that sends whole reports from any thread."""
+    lock = threading.Lock()
+
+    def report(report: Report) -> None:
+        data = encode_report(report)
+        with lock:
+            reports.sendall(data)
+
+    return report
+
+
+def serve(app: Celeriac, kind: str, slots: int, hostname: str, jobs: socket.socket, reports: socket.socket) -> None:
+    """Run jobs of one kind until the core closes the socket or goes away."""
+    report = reporter(reports)
+    runner = JobRunner(app, hostname, report)
+    report(Started(os.getpid()))
+    try:
+        match kind:
+            case "process":
+                process.serve(jobs, runner)
+            case "thread":
+                thread.serve(jobs, runner, slots)
+            case "async":
+                async_.serve(jobs, runner, slots)
+            case _:
+                raise ValueError(f"unknown kind of executor {kind!r}")
+    except (BrokenPipeError, ConnectionResetError):
+        logger.info("executor %d ends: its worker is gone", os.getpid())
+
+
+def ignore_stop_signals() -> None:
+    """Leave stopping to the core: a signal to the whole process group must not tear a task out of its executor.
+
+    Handlers that do nothing, not SIG_IGN, because programs that a task starts would inherit that.
+    """
+
+    def nothing(_signum: int, _frame: object) -> None:
+        return None
+
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(signum, nothing)

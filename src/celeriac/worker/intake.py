@@ -1,0 +1,167 @@
+"""Claiming: what comes from the broker is looked at, headers only, and handed on, concluded, delayed or parked."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from celeriac.client.app import Celeriac
+from celeriac.core.effects import ACK
+from celeriac.core.headers import read_headers, to_timestamp
+from celeriac.core.message import Delivery, Message
+from celeriac.core.outcome import Crashed, Revoked
+from celeriac.core.policy import Policy
+from celeriac.core.ports import Consumer
+from celeriac.exceptions import CeleriacError
+from celeriac.wire import task_v1
+from celeriac.worker.dispatch import Dispatch
+from celeriac.worker.entry import Entry
+from celeriac.worker.link import Link
+from celeriac.worker.revocations import Revocations
+from celeriac.worker.settler import Settler
+
+logger = logging.getLogger("celeriac.worker")
+
+WAIT_S: Final = 1.0
+"""How long one claim waits for a message."""
+LOOK_AGAIN_S: Final = 0.05
+"""How often the capacity is looked at while there is none and nothing happens."""
+
+
+class Intake:
+    """Duties: 1. claim as much as dispatch wants; 2. park what is no task message; 3. delay what came too early; 4. have
+    concluded what must not run (expired, revoked, lost too often); 5. recognise what is running here already.
+    """
+
+    def __init__(
+        self,
+        app: Celeriac,
+        consumer: Consumer,
+        link: Link,
+        dispatch: Dispatch,
+        settler: Settler,
+        revocations: Revocations,
+        entries: dict[tuple[str, int], Entry],
+        kinds: list[str],
+        idle: Callable[[], None],
+    ) -> None:
+        """`entries`: everything this worker has claimed; `kinds`: its kinds of executor, the default one first."""
+        self._app = app
+        self._settings = app.settings
+        self._consumer = consumer
+        self._link = link
+        self._dispatch = dispatch
+        self._settler = settler
+        self._revocations = revocations
+        self._entries = entries
+        self._kinds = kinds
+        self._idle = idle
+        self._default_policy = Policy(
+            crash_limit=self._settings.task_crash_limit, loss_limit=self._settings.task_loss_limit
+        )
+
+    async def run(self) -> None:
+        """Claim until cancelled; a cancelled claim loses nothing."""
+        while True:
+            await self._settler.room.wait()
+            limit = self._dispatch.capacity()
+            if limit <= 0:
+                self._dispatch.wanted.clear()
+                try:
+                    await asyncio.wait_for(self._dispatch.wanted.wait(), LOOK_AGAIN_S)
+                except TimeoutError:
+                    continue
+                limit = self._dispatch.capacity()
+                if limit <= 0:
+                    continue
+            deliveries = await self._link.call(lambda wanted=limit: self._consumer.claim(wanted, WAIT_S))  # type: ignore[misc]
+            if deliveries:
+                for delivery in deliveries:
+                    self._admit(delivery)
+                self._dispatch.pump()
+            else:
+                self._idle()
+
+    def _admit(self, delivery: Delivery) -> None:
+        try:
+            self._take(delivery)
+        except (CeleriacError, msgspec.ValidationError) as error:
+            self._settler.park(delivery.tag, f"{type(error).__name__}: {error}")
+        except Exception as error:  # a message, whatever it holds, must never stop a worker
+            logger.exception("a message could not be taken in")
+            self._settler.park(delivery.tag, f"{type(error).__name__}: {error}")
+
+    def _take(self, delivery: Delivery) -> None:
+        message = delivery.message
+        if message is None:
+            self._settler.park(delivery.tag, delivery.problem or "no task message")
+            return
+        limit = self._settings.task_message_max_bytes
+        if len(message.body) > limit:
+            self._settler.park(
+                delivery.tag,
+                f"MessageTooLarge: the body has {len(message.body)} bytes, task_message_max_bytes is {limit}",
+            )
+            return
+        if task_v1.is_v1(message):
+            message = delivery.message = task_v1.upgrade(message, self._settings.accept_content)
+        headers = read_headers(message.headers)
+        now = time.time()
+        eta = to_timestamp(headers.eta, "eta")
+        if eta is not None and eta > now:
+            self._delay(delivery, message, eta)
+            return
+        entry = self._entry(delivery, message, headers.celeriac_crashes, headers.timelimit)
+        losses = max(delivery.losses, headers.celeriac_losses)
+        expires = to_timestamp(headers.expires, "expires")
+        if losses >= self._default_policy.loss_limit:
+            entry.ending = Crashed(f"it went down with its worker {losses} times", entry.crashes)
+        elif expires is not None and expires <= now:
+            entry.ending = Revoked("expired")
+        elif headers.id in self._revocations:
+            entry.ending = Revoked("revoked")
+        self._hand_on(entry)
+
+    def _delay(self, delivery: Delivery, message: Message, eta: float) -> None:
+        """Put a message that its sender did not leave to the broker's own delay there, so that it costs no worker anything."""
+        message.not_before = eta
+        self._settler.settle_tag(delivery.tag, ACK, [message])
+
+    def _entry(
+        self,
+        delivery: Delivery,
+        message: Message,
+        crashes: int,
+        timelimit: tuple[float | None, float | None] | None,
+    ) -> Entry:
+        task = self._app.tasks.get(message.task)
+        policy = task.policy if task is not None else self._default_policy
+        if timelimit is not None:
+            policy = policy.with_limits(hard_s=timelimit[0], soft_s=timelimit[1])
+        kind = task.executor if task is not None and task.executor in self._kinds else self._kinds[0]
+        return Entry(
+            delivery=delivery,
+            message=message,
+            kind=kind,
+            time_limit_s=policy.time_limit_s,
+            crashes=crashes,
+            held_since=time.monotonic(),
+        )
+
+    def _hand_on(self, entry: Entry) -> None:
+        key = entry.key
+        known = self._entries.get(key)
+        if known is not None:
+            # The connection was lost and the broker delivered it again while it still runs here: settle this one with it.
+            known.older_tags = [*known.older_tags, known.delivery.tag]
+            known.delivery = entry.delivery
+            return
+        if self._settler.settle_again(key, entry.delivery.tag):
+            return
+        self._entries[key] = entry
+        self._dispatch.add(entry)

@@ -1,0 +1,59 @@
+"""Keeping the lease, and the housekeeping that any worker does for all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from celeriac.core.message import Revocation
+from celeriac.core.ports import Consumer
+from celeriac.worker.link import Link
+
+MAINTAIN_MAX_S: Final = 1.0
+"""Longest pause between two rounds of housekeeping."""
+
+
+class Lease:
+    """Duties: 1. renew the lease in time, whatever the tasks do; 2. say when it was lost; 3. do the broker's housekeeping when
+    it is due; 4. bring revocations.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        link: Link,
+        heartbeat_s: float,
+        on_lost: Callable[[], None],
+        on_revocations: Callable[[Sequence[Revocation]], None],
+    ) -> None:
+        self._consumer = consumer
+        self._link = link
+        self._heartbeat_s = heartbeat_s
+        self._on_lost = on_lost
+        self._on_revocations = on_revocations
+        self._nudged = asyncio.Event()
+
+    def nudge(self) -> None:
+        """Do the housekeeping soon: something may be due."""
+        self._nudged.set()
+
+    async def renew(self) -> None:
+        """Renew until cancelled."""
+        while True:
+            if not await self._link.call(self._consumer.heartbeat):
+                self._on_lost()
+            await asyncio.sleep(self._heartbeat_s)
+
+    async def maintain(self) -> None:
+        """Keep house until cancelled."""
+        while True:
+            revocations = await self._link.call(self._consumer.revocations)
+            if revocations:
+                self._on_revocations(revocations)
+            pause_s = min(await self._link.call(self._consumer.maintain), MAINTAIN_MAX_S)
+            self._nudged.clear()
+            try:
+                await asyncio.wait_for(self._nudged.wait(), max(pause_s, 0.001))
+            except TimeoutError:
+                continue

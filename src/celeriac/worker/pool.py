@@ -1,0 +1,204 @@
+"""The executors of one worker: how many of which kind, alive or being replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import psutil
+from msgspec import Struct
+
+from celeriac.worker.entry import Entry
+from celeriac.worker.executor.frames import Report, Started
+from celeriac.worker.handle import Body, Handle
+
+logger = logging.getLogger("celeriac.worker")
+
+RESPAWN_PAUSE_S = 1.0
+"""Pause before replacing an executor that ended before it had done anything, so that a broken start does not spin."""
+
+
+class Death(Struct):
+    """What an executor left behind."""
+
+    handle: Handle
+    code: int
+    """Exit code; negative: killed by that signal."""
+    running: list[Entry]
+    waiting: list[Entry]
+
+
+class Spawner(Protocol):
+    """Makes the processes or threads behind the handles."""
+
+    async def start(self, spawned: Callable[[int, Body], None], exited: Callable[[int, int], None]) -> None:
+        """Get ready; from then on tell about each executor's birth and end. Raises `ImproperlyConfigured`."""
+
+    def spawn(self, number: int, kind: str, slots: int, jobs: socket.socket, reports: socket.socket) -> None:
+        """Make an executor with its two sockets."""
+
+    async def close(self) -> None:
+        """End everything that is left."""
+
+
+class Pool:
+    """Duties: 1. keep the wanted number of executors of each kind; 2. pass on what they report; 3. say what a dead one left
+    behind; 4. let those end that have done enough.
+    """
+
+    def __init__(
+        self,
+        spawner: Spawner,
+        sizes: Mapping[str, tuple[int, int]],
+        *,
+        max_tasks: int | None,
+        max_memory_kib: int | None,
+        on_report: Callable[[Handle, Report], None],
+        on_death: Callable[[Death], None],
+        on_ready: Callable[[], None],
+    ) -> None:
+        """`sizes`: kind -> (executors, slots of each)."""
+        self._spawner = spawner
+        self._sizes = dict(sizes)
+        self._max_tasks = max_tasks
+        self._max_memory_bytes = max_memory_kib * 1024 if max_memory_kib else None
+        self._on_report = on_report
+        self._on_death = on_death
+        self._on_ready = on_ready
+        self._handles: dict[int, Handle] = {}
+        self._reports: dict[int, socket.socket] = {}
+        self._last_number = 0
+        self._closing = False
+        self.by_kind: dict[str, list[Handle]] = {kind: [] for kind in self._sizes}
+
+    async def start(self) -> None:
+        """Start every executor."""
+        self._loop = asyncio.get_running_loop()
+        await self._spawner.start(self._spawned, self._exited)
+        for kind, (count, slots) in self._sizes.items():
+            for _ in range(count):
+                self._spawn(kind, slots)
+
+    @property
+    def handles(self) -> list[Handle]:
+        """All executors, also those that are ending."""
+        return list(self._handles.values())
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of executor that this worker has, the default one first."""
+        return list(self._sizes)
+
+    def note_done(self, handle: Handle) -> bool:
+        """Tell whether an executor has done enough and should be retired (tasks, memory)."""
+        if handle.retiring:
+            return False
+        if self._max_tasks is not None and handle.tasks_done >= self._max_tasks:
+            return True
+        if self._max_memory_bytes is not None and handle.pid:
+            with contextlib.suppress(psutil.Error):
+                return bool(psutil.Process(handle.pid).memory_info().rss > self._max_memory_bytes)
+        return False
+
+    def retire(self, handle: Handle) -> list[Entry]:
+        """Let an executor end after what it runs, replace it, and return what it had not begun."""
+        waiting = handle.recall()
+        handle.retire()
+        self._replace(handle, 0.0)
+        return waiting
+
+    def kill_all(self) -> None:
+        """End all executors now."""
+        for handle in self.handles:
+            handle.kill()
+
+    async def close(self) -> None:
+        """End everything."""
+        self._closing = True
+        for handle in self.handles:
+            handle.retire()
+        await self._spawner.close()
+        for number in list(self._reports):
+            self._stop_reading(number)
+        self._handles.clear()
+
+    # -- births -------------------------------------------------------------------------------------------------------
+
+    def _spawn(self, kind: str, slots: int) -> None:
+        if self._closing:
+            return
+        self._last_number += 1
+        number = self._last_number
+        jobs, executor_jobs = socket.socketpair(socket.AF_UNIX, _packets())
+        reports, executor_reports = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        reports.setblocking(False)
+        handle = Handle(number, kind, slots, jobs, executor_jobs.dup())
+        self._handles[number] = handle
+        self._reports[number] = reports
+        self.by_kind[kind].append(handle)
+        self._loop.add_reader(reports, self._read, number)
+        self._spawner.spawn(number, kind, slots, executor_jobs, executor_reports)
+
+    def _spawned(self, number: int, body: Body) -> None:
+        handle = self._handles.get(number)
+        if handle is None:
+            return
+        handle.body = body
+        if handle.retiring and handle.killed_for is None and not handle.ready:
+            body.kill()
+
+    def _replace(self, handle: Handle, pause_s: float) -> None:
+        siblings = self.by_kind[handle.kind]
+        if handle in siblings:
+            siblings.remove(handle)
+            self._loop.call_later(pause_s, self._spawn, handle.kind, handle.slots)
+
+    # -- reports and ends ---------------------------------------------------------------------------------------------
+
+    def _read(self, number: int) -> None:
+        handle = self._handles.get(number)
+        reports = handle.read(self._reports[number]) if handle is not None else None
+        if handle is None or reports is None:
+            self._stop_reading(number)
+            return
+        for report in reports:
+            if isinstance(report, Started):
+                handle.ready = True
+                self._on_ready()
+            else:
+                self._on_report(handle, report)
+
+    def _stop_reading(self, number: int) -> None:
+        sock = self._reports.pop(number, None)
+        if sock is not None:
+            self._loop.remove_reader(sock)
+            sock.close()
+
+    def _exited(self, number: int, code: int) -> None:
+        """An executor has ended: hear its last reports, then hand on what it leaves behind."""
+        handle = self._handles.get(number)
+        if handle is None:
+            return
+        while number in self._reports:
+            before = self._reports[number]
+            with contextlib.suppress(OSError):
+                data_left = before.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+                if data_left:
+                    self._read(number)
+                    continue
+            self._stop_reading(number)
+        del self._handles[number]
+        waiting = handle.recall()
+        handle.close()
+        broken_start = not handle.ready
+        self._replace(handle, RESPAWN_PAUSE_S if broken_start else 0.0)
+        self._on_death(Death(handle, code, list(handle.running.values()), waiting))
+
+
+def _packets() -> socket.SocketKind:
+    # macOS has no sequenced packets for local sockets; datagrams keep boundaries and order there just as well.
+    return getattr(socket, "SOCK_SEQPACKET", socket.SOCK_DGRAM)
