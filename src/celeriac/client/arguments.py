@@ -61,11 +61,7 @@ class Binder:
         """Raise `ArgumentError` that names the parameter when a call with these arguments could not be made."""
         count = len(args)
         if not kwargs:
-            if (
-                self._fewest <= count
-                and (count <= self._most or self._takes_any_args)
-                and not self._required_keywords
-            ):
+            if self._fewest <= count and (count <= self._most or self._takes_any_args) and not self._required_keywords:
                 return
         elif (
             (count <= self._most or self._takes_any_args)

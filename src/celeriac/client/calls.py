@@ -17,7 +17,7 @@ from celeriac.client.options import CALL_OPTIONS, check_call_option_names
 from celeriac.client.signature import as_signatures
 from celeriac.core.ids import uuid7
 from celeriac.core.routing import Route, find_route
-from celeriac.exceptions import ArgumentError, EncodeError, MessageTooLarge
+from celeriac.exceptions import ArgumentError, EncodeError, MessageTooLarge, Retry
 from celeriac.wire import serializers, task_v2
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _call_with_options(
     return call
 
 
-def message_from_invoke(app: Celeriac, invoke: Invoke, index: int) -> Message:
+def message_from_invoke(app: Celeriac, invoke: Invoke, index: int, reply_to: str | None) -> Message:
     """Return the message of a follow-up; a repeat gets the same id, because it is derived from the parent's."""
     signature = invoke.signature
     name: str = signature["task"]
@@ -173,8 +173,9 @@ def message_from_invoke(app: Celeriac, invoke: Invoke, index: int) -> Message:
     args = list(signature.get("args") or ())
     if not signature.get("immutable"):
         args = [*invoke.prepend, *args]
-    options.setdefault("task_id", None)
-    options["task_id"] = options["task_id"] or _derived_id(invoke, index)
+    options["task_id"] = options.get("task_id") or _derived_id(invoke, index)
+    # Whoever waits for the result of a follow-up is where the first call came from, never here.
+    options["reply_to"] = options.get("reply_to") or reply_to or ""
     options["parent_id"] = invoke.parent_id
     options["root_id"] = invoke.root_id
     if invoke.chain:
@@ -185,34 +186,37 @@ def message_from_invoke(app: Celeriac, invoke: Invoke, index: int) -> Message:
     return build_message(app, name, args, signature.get("kwargs") or {}, options, defaults)
 
 
-def message_from_request(
-    app: Celeriac, request: Request, args: Sequence[Any], kwargs: Mapping[str, Any], options: CallMapping
-) -> Message:
-    """Return the message that runs a request's task once more, as a retry of the same id."""
-    defaults = app.tasks[request.task].defaults
+def message_from_request(task: Task[Any, Any], request: Request, asked: Retry) -> Message:
+    """Return the message that runs the task of a request once more, with the same id, as `asked` says."""
+    hard_s, soft_s = request.timelimit
     again = {
         "task_id": request.id,
         "retries": request.retries + 1,
+        "eta": datetime.fromtimestamp(
+            time.time() + task.policy.default_retry_delay_s if asked.when_s is None else asked.when_s, UTC
+        ),
         "root_id": request.root_id,
-        "parent_id": request.id,
+        "parent_id": request.parent_id or request.id,
         "group_id": request.group,
         "group_index": request.group_index,
         "link": request.callbacks,
         "link_error": request.errbacks,
         "chain": request.chain,
         "chord": request.chord,
-        "reply_to": request.reply_to,
+        "reply_to": request.reply_to or "",
         "headers": request.headers or None,
         "ignore_result": request.ignore_result,
         "shadow": request.shadow,
         "queue": request.delivery_info.get("routing_key"),
         "priority": request.delivery_info.get("priority"),
-        "time_limit": request.timelimit[0],
-        "soft_time_limit": request.timelimit[1],
+        "time_limit": hard_s,
+        "soft_time_limit": soft_s,
         "expires": request.expires,
-        **options,
+        **asked.options,
     }
-    return build_message(app, request.task, args, kwargs, again, defaults)
+    args = request.args if asked.args_override is None else asked.args_override
+    kwargs = request.kwargs if asked.kwargs_override is None else asked.kwargs_override
+    return build_message(task.app, task.name, args, kwargs, again, task.defaults)
 
 
 def _encode(app: Celeriac, call: task_v2.Call, now: float) -> Message:

@@ -33,8 +33,8 @@ class Conf(MutableMapping[str, Any]):
 
     # -- changing -----------------------------------------------------------------------------------------------------
 
-    def update(self, *args: Any, **values: Any) -> None:  # type: ignore[override]  # all at once, not one by one
-        """Change several settings; raises `ImproperlyConfigured` and changes nothing when one of them is wrong."""
+    def update(self, *args: Any, **values: Any) -> None:
+        """Change several settings at once; raises `ImproperlyConfigured` and changes nothing when one of them is wrong."""
         self._set(dict(*args, **values))
 
     def config_from_object(self, source: object, namespace: str | None = None) -> None:

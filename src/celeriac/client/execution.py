@@ -89,7 +89,7 @@ def outcome_of(task: AnyTask, exc: BaseException) -> Outcome:
             return Ignored()
         case Reject():
             return Rejected(f"rejected by the task: {exc.reason}", bool(exc.requeue))
-    if isinstance(exc, task.autoretry_for) and not isinstance(exc, task.dont_autoretry_for):
+    if isinstance(exc, tuple(task.autoretry_for)) and not isinstance(exc, tuple(task.dont_autoretry_for)):
         return RetryAsked(exc, _text_of(exc), automatic=True)
     return Failed(exc, _text_of(exc))
 

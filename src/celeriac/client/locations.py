@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -25,17 +24,19 @@ class Locations(NamedTuple):
     backend: str
 
 
-def locate(settings: Settings, environment: Mapping[str, str], directory: Path) -> Locations:
+def locate(
+    settings: Settings, environment: Mapping[str, str], directory: Path, own_broker: str | None = None
+) -> Locations:
     """Return the URLs in force: the environment's before the settings', the embedded file in `directory` at last.
 
     As in Celery the environment wins, so that one program runs unchanged in another place.  Where no result backend is
     named, the embedded broker keeps the results in its own file, the memory broker in memory; any other keeps none.
+    `own_broker` is the shown URL of a broker that the program made itself.
     """
-    broker = _first(environment, BROKER_VARIABLES) or settings.broker_url
+    broker = own_broker or _first(environment, BROKER_VARIABLES) or settings.broker_url
     backend = _first(environment, BACKEND_VARIABLES) or settings.result_backend
     if broker is None:
         file = directory / EMBEDDED_FILE
-        file.parent.mkdir(parents=True, exist_ok=True)
         broker = f"sqlite:///{file}"
         logger.warning(
             "no broker_url is set: using the embedded broker, the file %s; clients and workers that are to meet must be"

@@ -40,9 +40,7 @@ def make_retry_policy(retry: bool, given: Mapping[str, Any] | None) -> RetryPoli
         return UNTIL_DEADLINE
     unknown = sorted(given.keys() - set(RetryPolicy.__struct_fields__) - {"retry_errors", "errback"})
     if unknown:
-        raise TypeError(
-            f"retry_policy has no key {unknown[0]!r}; it takes {', '.join(RetryPolicy.__struct_fields__)}"
-        )
+        raise TypeError(f"retry_policy has no key {unknown[0]!r}; it takes {', '.join(RetryPolicy.__struct_fields__)}")
     return RetryPolicy(**{name: given[name] for name in RetryPolicy.__struct_fields__ if name in given})
 
 

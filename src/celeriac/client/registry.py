@@ -60,7 +60,7 @@ class TaskRegistry(Mapping[str, AnyTask]):
 
 def _origin(task: AnyTask) -> tuple[str, str]:
     if hasattr(task, "__wrapped__"):
-        return task.__module__, task.__qualname__  # type: ignore[attr-defined]  # set together with __wrapped__
+        return task.__module__, task.__qualname__
     return type(task).__module__, type(task).__qualname__
 
 

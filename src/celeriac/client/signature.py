@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from celeriac.client.app import Celeriac
     from celeriac.client.result import AsyncResult, EagerResult
 
-FIELDS = ("task", "args", "kwargs", "options", "subtask_type", "immutable")
-
 
 class Signature(dict[str, Any]):
     """A task's name, arguments and options as a dict of Celery's layout, so that it can be sent as it is.
@@ -41,8 +39,16 @@ class Signature(dict[str, Any]):
             )
         else:
             super().__init__(task)
-            for name, empty in zip(FIELDS, ("", [], {}, {}, None, False), strict=True):
-                self.setdefault(name, empty)
+            if "task" not in self:
+                raise TypeError(f"a signature names its task: {task!r}")
+            for name, empty in (
+                ("args", list),
+                ("kwargs", dict),
+                ("options", dict),
+                ("subtask_type", None),
+                ("immutable", bool),
+            ):
+                self.setdefault(name, empty() if empty is not None else None)
         self._app = app
 
     @property
@@ -89,9 +95,7 @@ class Signature(dict[str, Any]):
         An immutable signature takes no arguments.
         """
         all_args, all_kwargs, all_options = self._merge(args, kwargs, options)
-        return Signature(
-            self.task, all_args, all_kwargs, _copied(all_options), immutable=self.immutable, app=self._app
-        )
+        return Signature(self.task, all_args, all_kwargs, _copied(all_options), immutable=self.immutable, app=self._app)
 
     def link(self, callback: Mapping[str, Any]) -> Mapping[str, Any]:
         """Call `callback` with the result when the task has succeeded; returns the callback."""
@@ -113,9 +117,8 @@ class Signature(dict[str, Any]):
         """Make the call, with arguments and options added; errors as those of `Task.apply_async`."""
         all_args, all_kwargs, all_options = self._merge(args, kwargs, options)
         app = self._bound()
-        task = app.tasks.get(self.task)
-        if task is not None:
-            return task.apply_async(all_args, all_kwargs, **all_options)
+        if self.task in app.tasks:
+            return app.tasks[self.task].apply_async(all_args, all_kwargs, **all_options)
         return app.send_task(self.task, all_args, all_kwargs, **all_options)
 
     def apply(
@@ -139,7 +142,9 @@ class Signature(dict[str, Any]):
 
     def _bound(self) -> Celeriac:
         if self._app is None:
-            raise RuntimeError(f"the signature of {self.task!r} knows no app: make it with app.signature({self.task!r}, ...)")
+            raise RuntimeError(
+                f"the signature of {self.task!r} knows no app: make it with app.signature({self.task!r}, ...)"
+            )
         return self._app
 
     def _merge(

@@ -29,8 +29,8 @@ from celeriac.core.retry import may_retry
 from celeriac.exceptions import ImproperlyConfigured, InvalidTaskError, Retry
 
 if TYPE_CHECKING:
+    from celeriac.client import result
     from celeriac.client.app import Celeriac
-    from celeriac.client.result import AsyncResult, EagerResult
     from celeriac.core.settings import Settings
 
 P = ParamSpec("P")
@@ -77,7 +77,7 @@ class Task(Generic[P, R]):
     """First step of the back-off of automatic retries; True is 1, False switches it off."""
     retry_backoff_max: float = _by_setting("task_retry_backoff_max")
     retry_jitter: bool = True
-    retry_kwargs: Mapping[str, Any] = {}  # noqa: RUF012 - never written to; a mapping, to be overridden by a plain one
+    retry_kwargs: Mapping[str, Any] = {}
     """`max_retries` and `countdown` of automatic retries."""
     ignore_result: bool = _by_setting("task_ignore_result")
     store_errors_even_if_ignored: bool = _by_setting("task_store_errors_even_if_ignored")
@@ -110,18 +110,18 @@ class Task(Generic[P, R]):
             return self._call_in_coroutine(request, args, kwargs)  # type: ignore[return-value]  # see AsyncTask
         token = current_request.set(request)
         try:
-            result: R = self.run(*args, **kwargs)
-            return result
+            returned: R = self.run(*args, **kwargs)
+            return returned
         finally:
             current_request.reset(token)
 
-    def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> result.AsyncResult[R]:
         """Send a call with these arguments; everything else as `apply_async`."""
         return self.app._send_task_call(self, args, kwargs, {})
 
     def apply_async(
         self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Unpack[CallOptions]
-    ) -> AsyncResult[R]:
+    ) -> result.AsyncResult[R]:
         """Send a call and return when the broker has it.
 
         Args:
@@ -144,13 +144,13 @@ class Task(Generic[P, R]):
         """
         return self.app._send_task_call(self, args or (), kwargs or {}, options)
 
-    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> result.AsyncResult[R]:
         """As `delay`, without blocking the event loop; concurrent callers share round trips to the broker."""
         return await self.app._asend_task_call(self, args, kwargs, {})
 
     async def aapply_async(
         self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Unpack[CallOptions]
-    ) -> AsyncResult[R]:
+    ) -> result.AsyncResult[R]:
         """As `apply_async`, without blocking the event loop; concurrent callers share round trips to the broker."""
         return await self.app._asend_task_call(self, args or (), kwargs or {}, options)
 
@@ -161,12 +161,12 @@ class Task(Generic[P, R]):
         *,
         throw: bool | None = None,
         **options: Unpack[CallOptions],
-    ) -> EagerResult[R]:
+    ) -> result.EagerResult[R]:
         """Run the task here and now, retries included and without waiting for them, and return its result.
 
         `throw` raises what the task raises; by default `task_eager_propagates` decides.  No broker is needed.
         """
-        from celeriac.client.eager import apply_eagerly
+        from celeriac.client.eager import apply_eagerly  # execution, below it, imports this module
 
         return apply_eagerly(self, args or (), kwargs or {}, options, throw=throw)
 
@@ -189,7 +189,7 @@ class Task(Generic[P, R]):
         """Return the signature of a call with arguments and options."""
         return Signature(self.name, args, kwargs, options, immutable=immutable, app=self.app)
 
-    def AsyncResult(self, task_id: str) -> AsyncResult[R]:  # noqa: N802 - Celery's name
+    def AsyncResult(self, task_id: str) -> result.AsyncResult[R]:  # noqa: N802 - Celery's name
         """Return the result of a call of this task by its id."""
         return self.app.AsyncResult(task_id)
 
@@ -236,7 +236,9 @@ class Task(Generic[P, R]):
             if exc is not None:
                 raise exc
             raise exceptions.MaxRetriesExceededError(
-                f"{self.name}[{request.id}] used its {limit} retries", task_args=request.args, task_kwargs=request.kwargs
+                f"{self.name}[{request.id}] used its {limit} retries",
+                task_args=request.args,
+                task_kwargs=request.kwargs,
             )
         for name in options:
             if name not in ("queue", "priority"):
@@ -368,7 +370,9 @@ class Task(Generic[P, R]):
         is_async = inspect.iscoroutinefunction(self.run)
         chosen = checked.get("executor")
         if is_async and chosen not in (None, "async"):
-            raise ImproperlyConfigured(f"task {name!r} is an `async def` and runs in the async executor, not {chosen!r}")
+            raise ImproperlyConfigured(
+                f"task {name!r} is an `async def` and runs in the async executor, not {chosen!r}"
+            )
         if not is_async and chosen == "async":
             raise ImproperlyConfigured(f"task {name!r}: executor='async' needs an `async def`")
         if is_async:

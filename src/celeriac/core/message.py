@@ -75,8 +75,9 @@ class QueueDepth(Struct):
 
     queue: str
     ready: int
-    delayed: int
-    claimed: int
+    delayed: int | None
+    """None where the broker cannot tell; so with `claimed`."""
+    claimed: int | None
     dead: int
     oldest_age_s: float | None = None
     """Age of the message that is next, where the broker can tell."""

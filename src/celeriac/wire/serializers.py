@@ -39,8 +39,11 @@ _ENCODINGS: Final = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii", "binary
 
 
 def dumps(value: Any, serializer: str) -> Encoded:
-    """Write `value` by the serializer of that name. Raises `EncodeError` for an unknown one or a value it cannot write."""
-    found = _BY_NAME.get(serializer)
+    """Write `value` by the serializer of that name or content type.
+
+    Raises `EncodeError` for an unknown one or a value that it cannot write.
+    """
+    found = _BY_NAME.get(serializer) or _BY_TYPE.get(serializer)
     if found is None:
         raise EncodeError(f"unknown serializer {serializer!r}: choose one of {', '.join(_BY_NAME)}")
     return Encoded(found.content_type, found.content_encoding, found.dumps(value))

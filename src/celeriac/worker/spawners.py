@@ -12,8 +12,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from celeriac.client.app import Celeriac
 from celeriac.exceptions import ImproperlyConfigured
@@ -53,7 +53,15 @@ class ForkServerSpawner:
     """Duties: 1. run the fork server as a program of its own; 2. send it commands; 3. pass on its notices."""
 
     def __init__(
-        self, app_spec: str, workdir: str, hostname: str, *, loglevel: int, log_json: bool, start_timeout_s: float
+        self,
+        app_spec: str,
+        workdir: str,
+        hostname: str,
+        *,
+        loglevel: int,
+        log_json: bool,
+        start_timeout_s: float,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self._app_spec = app_spec
         self._workdir = workdir
@@ -61,6 +69,7 @@ class ForkServerSpawner:
         self._loglevel = loglevel
         self._log_json = log_json
         self._start_timeout_s = start_timeout_s
+        self._settings = dict(settings or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._living: set[int] = set()
         self._closed = False
@@ -78,9 +87,15 @@ class ForkServerSpawner:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             command = [sys.executable, "-m", "celeriac.worker.executor.forkserver"]
-            self._process = subprocess.Popen(command, stdin=theirs, cwd=self._workdir)
+            self._process = subprocess.Popen(command, stdin=theirs.fileno(), cwd=self._workdir)  # noqa: ASYNC220 - forks at once
         setup = Setup(
-            self._app_spec, self._workdir, self._hostname, self._loglevel, self._log_json, os.getpid()
+            self._app_spec,
+            self._workdir,
+            self._hostname,
+            self._loglevel,
+            self._log_json,
+            os.getpid(),
+            self._settings,
         )
         self._control.setblocking(False)
         self._control.send(encode(setup))

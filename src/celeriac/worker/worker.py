@@ -11,11 +11,12 @@ import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
+from typing import Any
 
 from msgspec import Struct
 
 from celeriac.client.app import Celeriac
-from celeriac.client.publisher import new_id
+from celeriac.client.calls import new_id
 from celeriac.exceptions import ImproperlyConfigured
 from celeriac.worker.core import Core, CoreOptions
 from celeriac.worker.pool import Spawner
@@ -155,10 +156,12 @@ def program_worker(
     workdir: str,
     loglevel: int,
     log_json: bool,
+    settings: Mapping[str, Any] | None = None,
     on_ready: Callable[[Worker], None] | None = None,
 ) -> Worker:
     """Return the worker behind `celeriac worker`: its executors are processes that import `app_spec` themselves.
 
+    `settings` are changed in their app as they were in `app`, by options of the command line.
     Raises `ImproperlyConfigured` for a broker that other processes can't reach.
     """
     if not app.broker.durable:
@@ -173,6 +176,7 @@ def program_worker(
             hostname,
             loglevel=loglevel,
             log_json=log_json,
+            settings=settings or {},
             start_timeout_s=app.settings.worker_start_timeout_s,
         )
 

@@ -98,7 +98,7 @@ def parse_address(url: str) -> Address:
         if not path:
             raise ImproperlyConfigured(f"{shown}: the path of the socket is missing, as in {scheme}:///run/redis.sock")
     else:
-        path, database = "", parameters.pop("db", None) or parts.path.strip("/")
+        path, database = "", parameters.pop("db", "") or parts.path.strip("/")
     try:
         port = parts.port or 6379
     except ValueError:

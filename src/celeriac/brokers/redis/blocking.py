@@ -11,18 +11,22 @@ import ssl
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Final
 
 from celeriac.brokers.redis.address import Address
 from celeriac.brokers.redis.errors import ConnectionLost, OutcomeUnknown, ReplyError
 from celeriac.brokers.redis.protocol import (
     INCOMPLETE,
+    Word,
     check_greeting,
     greeting,
     keep_alive,
     make_reader,
     pack_all,
+    raise_errors,
 )
+from celeriac.brokers.redis.scripts import load_scripts
 
 _READ_BYTES: Final = 65536
 _MAX_IDLE: Final = 16
@@ -114,27 +118,31 @@ class Pool:
 
     def call(self, packed: bytes, replies: int, deadline: float) -> list[Any]:
         """Send packed commands over some connection and return their replies; see `BlockingConnection.call`."""
-        connection = self._reused() or self._connected(deadline)
-        answers = connection.call(packed, replies, deadline)
-        idle = self._of_this_process()
-        if len(idle) < _MAX_IDLE:
-            idle.append(connection)
-        else:
-            connection.close()
-        return answers
+        connection = self._reused()
+        if connection is not None:
+            try:
+                return self._use(connection, packed, replies, deadline)
+            except OutcomeUnknown:
+                raise
+            except ConnectionLost:
+                pass  # it had grown old unnoticed, and nothing was done: once more, with a new one
+        return self._use(self._connected(deadline), packed, replies, deadline)
 
-    def call_one(self, *words: str | bytes | int | float, deadline: float) -> Any:
-        """Send one command and return its reply. Raises `ReplyError` too."""
-        (reply,) = self.call(pack_all([words]), 1, deadline)
-        if isinstance(reply, ReplyError):
-            raise reply
-        return reply
+    def ask(self, *commands: Sequence[Word], deadline: float) -> list[Any]:
+        """Send commands and return their replies. Raises the first `ReplyError` among them, too."""
+        replies = self.call(pack_all(commands), len(commands), deadline)
+        raise_errors(replies)
+        return replies
 
-    def version(self, deadline: float) -> tuple[int, ...]:
-        """Return the server's version, connecting if need be."""
-        connection = self._reused() or self._connected(deadline)
-        self._of_this_process().append(connection)
-        return connection.version
+    def run(self, script_name: str, keys: Sequence[str], *args: Word, deadline: float) -> Any:
+        """Run a script and return its reply."""
+        script = load_scripts(self._version(deadline)).named(script_name)
+        try:
+            return self.ask(["EVALSHA", script.sha, len(keys), *keys, *args], deadline=deadline)[0]
+        except ReplyError as error:
+            if error.code != "NOSCRIPT":
+                raise
+        return self.ask(["EVAL", script.source, len(keys), *keys, *args], deadline=deadline)[0]
 
     def close(self) -> None:
         """Close all idle connections; idempotent, and a later call connects again."""
@@ -143,6 +151,15 @@ class Pool:
             while True:
                 idle.pop().close()
 
+    def _use(self, connection: BlockingConnection, packed: bytes, replies: int, deadline: float) -> list[Any]:
+        answers = connection.call(packed, replies, deadline)
+        idle = self._of_this_process()
+        if len(idle) < _MAX_IDLE:
+            idle.append(connection)
+        else:
+            connection.close()
+        return answers
+
     def _of_this_process(self) -> deque[BlockingConnection]:
         pid, idle = self._idle
         if pid != os.getpid():
@@ -150,6 +167,11 @@ class Pool:
             idle = deque()
             self._idle = (os.getpid(), idle)
         return idle
+
+    def _version(self, deadline: float) -> tuple[int, ...]:
+        connection = self._reused() or self._connected(deadline)
+        self._of_this_process().append(connection)
+        return connection.version
 
     def _reused(self) -> BlockingConnection | None:
         idle = self._of_this_process()

@@ -20,12 +20,11 @@ from celeriac.brokers.redis.protocol import (
     make_reader,
     pack,
     pack_all,
-    raise_errors,
 )
 from celeriac.brokers.redis.scripts import Script, Scripts, load_scripts
 
 ANSWER_S: Final = 5.0
-"""A server that has not answered a command for this long is given up, and the connection with it."""
+"""A server that owes an answer and has said nothing for this long is given up, and the connection with it."""
 
 OnPush = Callable[[list[Any]], None]
 
@@ -52,21 +51,19 @@ class Connection(asyncio.Protocol):
         """Done, with the reason, when the connection is over."""
         self._reader = make_reader()
         self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self._heard_at = 0.0
         self._transport: asyncio.Transport | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
 
     @classmethod
     async def connect(cls, address: Address, timeout_s: float, on_push: OnPush = _ignore_push) -> Connection:
-        """Connect, log in and load the scripts. Raises `ConnectionLost`, and `ReplyError` if Redis refuses us."""
+        """Connect and log in. Raises `ConnectionLost`, and `ReplyError` if Redis refuses us."""
         connection = cls(on_push)
         try:
             async with asyncio.timeout(timeout_s):
                 await connection._open(address)
-                version = check_greeting(await connection.call_many(greeting(address)))
-                connection.scripts = load_scripts(version)
-                commands = [("SCRIPT", "LOAD", script.source) for script in connection.scripts.all()]
-                raise_errors(await connection.call_many(commands))
+                connection.scripts = load_scripts(check_greeting(await connection.call_many(greeting(address))))
         except BaseException as error:
             connection.close()
             if isinstance(error, TimeoutError):
@@ -97,7 +94,11 @@ class Connection(asyncio.Protocol):
         """Send commands together and return their replies; errors among them are `ReplyError` objects."""
         futures: list[asyncio.Future[Any]] = [self._loop.create_future() for _ in commands]
         self._send(pack_all(commands), futures)
-        return await asyncio.gather(*futures, return_exceptions=False) if False else await _all(futures)
+        replies = await asyncio.gather(*futures, return_exceptions=True)
+        for reply in replies:
+            if isinstance(reply, ConnectionLost):
+                raise reply
+        return replies
 
     def send(self, *words: Word) -> None:
         """Send a command that is answered by push messages only, as SUBSCRIBE is."""
@@ -107,8 +108,17 @@ class Connection(asyncio.Protocol):
         """Send a script's call now; the future is its reply. A `ReplyError` NOSCRIPT says that nothing was done."""
         return self.call("EVALSHA", script.sha, len(keys), *keys, *args)
 
+    def run_watching(self, script: Script, keys: Sequence[str], *args: Word) -> asyncio.Future[Any]:
+        """As `run`; the server will tell of the next change to each key that the script reads (CLIENT TRACKING)."""
+        watched: asyncio.Future[Any] = self._loop.create_future()
+        watched.cancel()  # its reply says nothing
+        future: asyncio.Future[Any] = self._loop.create_future()
+        caching = pack("CLIENT", "CACHING", "YES")
+        self._send(caching + pack("EVALSHA", script.sha, len(keys), *keys, *args), [watched, future])
+        return future
+
     async def run_surely(self, script: Script, keys: Sequence[str], *args: Word) -> Any:
-        """Run a script, loading it again if the server has dropped it."""
+        """Run a script, loading it first if the server does not have it (yet, or any more)."""
         try:
             return await self.run(script, keys, *args)
         except ReplyError as error:
@@ -143,6 +153,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         reader, waiting = self._reader, self._waiting
+        self._heard_at = self._loop.time()
         try:
             reader.feed(data)
             while (reply := reader.gets()) is not INCOMPLETE:
@@ -167,9 +178,9 @@ class Connection(asyncio.Protocol):
         if not self._waiting or self.closed.done():
             return
         _, sent_at = self._waiting[0]
-        silent_s = self._loop.time() - sent_at
+        silent_s = self._loop.time() - max(sent_at, self._heard_at)
         if silent_s >= ANSWER_S:
-            self._end(f"it did not answer for {ANSWER_S:g} s")
+            self._end(f"it did not answer within {ANSWER_S:g} s")
         else:
             self._watch = self._loop.call_later(ANSWER_S - silent_s, self._look_for_silence)
 
@@ -185,14 +196,3 @@ class Connection(asyncio.Protocol):
             future, _ = self._waiting.popleft()
             if not future.done():
                 future.set_exception(OutcomeUnknown(reason))
-
-
-async def _all(futures: Sequence[asyncio.Future[Any]]) -> list[Any]:
-    """Wait for all; errors that Redis answered are returned, a lost connection is raised."""
-    replies = []
-    for future in futures:
-        try:
-            replies.append(await future)
-        except ReplyError as error:
-            replies.append(error)
-    return replies

@@ -58,6 +58,12 @@ class Keys:
         """Return the lists of a queue, the most urgent first."""
         return [self._list_of_step(queue, step) for step in self.steps]
 
+    def queue_of(self, list_key: str) -> str:
+        """Return the queue to which a list belongs."""
+        name = list_key[len(self.prefix) :]
+        queue, found, step = name.rpartition(self.separator)
+        return queue if found and step.isdecimal() else name
+
     def bindings(self, queue: str) -> list[tuple[str, str]]:
         """Return the sets, each with the member, by which Celery's senders find a queue of an exchange of its own name."""
         member = self.separator.join((queue, "", queue))

@@ -31,13 +31,13 @@ def make_reader() -> hiredis.Reader:
 
 def pack(*words: Word) -> bytes:
     """Return one command as it goes over the wire."""
-    packed: bytes = hiredis.pack_command(words)
+    packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub means a tuple of one
     return packed
 
 
 def pack_all(commands: Iterable[Sequence[Word]]) -> bytes:
     """Return many commands as they go over the wire."""
-    return b"".join([hiredis.pack_command(tuple(command)) for command in commands])
+    return b"".join([pack(*command) for command in commands])
 
 
 def greeting(address: Address) -> list[list[Word]]:

@@ -12,13 +12,14 @@ from __future__ import annotations
 import ctypes
 import gc
 import logging
+import multiprocessing
 import os
 import selectors
 import signal
 import socket
 import sys
 import traceback
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -42,6 +43,8 @@ class Setup(Struct, tag="setup", array_like=True):
     loglevel: int
     log_json: bool
     core_pid: int
+    settings: dict[str, Any] = {}
+    """Changed after the import, as the core's app was."""
 
 
 class Spawn(Struct, tag="spawn", array_like=True):
@@ -97,6 +100,7 @@ def main() -> None:
     configure_logging(setup.loglevel, as_json=setup.log_json)
     try:
         app = load_app(setup.app, setup.workdir)
+        app.conf.update(setup.settings)
     except CeleriacError as error:
         control.send(encode(Unable(str(error)))[:FRAME_MAX_BYTES])
         return
@@ -166,6 +170,7 @@ class ForkServer:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._control.close()
+            multiprocessing.current_process().name = f"{command.kind}-{command.number}"  # for log lines
             jobs, reports = (socket.socket(fileno=descriptor) for descriptor in descriptors)
             serve(self._app, command.kind, command.slots, self._setup.hostname, jobs, reports)
             self._app.close()

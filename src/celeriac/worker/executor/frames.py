@@ -11,6 +11,7 @@ import mmap
 import os
 import socket
 import struct
+import sys
 import tempfile
 from typing import Final
 
@@ -25,6 +26,8 @@ PACKET_MAX_BYTES: Final = 96 * 1024
 """A larger job goes through a file, because a packet must fit into the socket's send buffer (about 200 kB on Linux)."""
 
 _LENGTH: Final = struct.Struct(">I")
+_INT_BYTES: Final = struct.calcsize("i")
+_ANCILLARY_BYTES: Final = socket.CMSG_LEN(_INT_BYTES)
 
 
 class Job(Struct, array_like=True):
@@ -87,11 +90,13 @@ def send_job(sock: socket.socket, payload: bytes) -> None:
 
 def receive_job(sock: socket.socket, flags: int = 0) -> Job | None:
     """Take the next job; None when the core has gone. Blocks, or raises `BlockingIOError`, as socket and flags are set."""
-    payload, descriptors, _flags, _address = socket.recv_fds(sock, PACKET_MAX_BYTES + 1, 1, flags)
+    # Not socket.recv_fds: up to Python 3.11 it drops the flags.
+    payload, ancillary, _flags, _address = sock.recvmsg(PACKET_MAX_BYTES + 1, _ANCILLARY_BYTES, flags)
     if not payload:
         return None
-    if descriptors:
-        with os.fdopen(descriptors[0], "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+    if ancillary:
+        descriptor = int.from_bytes(ancillary[0][2][:_INT_BYTES], sys.byteorder)
+        with os.fdopen(descriptor, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
             payload = view[:]
     return _job_decoder.decode(payload)
 

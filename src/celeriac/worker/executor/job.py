@@ -18,6 +18,7 @@ from celeriac.client.execution import AnyTask, execute, execute_async
 from celeriac.core import states
 from celeriac.core.decide import Facts, decide
 from celeriac.core.effects import Again, Dead, Effects, Keep, Record
+from celeriac.core.headers import to_header
 from celeriac.core.message import Message
 from celeriac.core.outcome import Failed, Outcome, Unrunnable
 from celeriac.core.policy import Policy
@@ -42,6 +43,7 @@ class Call(Struct):
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     facts: Facts
+    embed: task_v2.Embed
     problem: Unrunnable | None = None
     """Why it can't be run."""
 
@@ -116,6 +118,7 @@ class JobRunner:
             args=args,
             kwargs=kwargs,
             facts=self._facts(task, message, embed),
+            embed=embed,
             problem=problem,
         )
 
@@ -171,7 +174,10 @@ class JobRunner:
 
     def _follow(self, call: Call, outcome: Outcome) -> tuple[Effects, list[Message], list[Record]]:
         effects = decide(call.policy, call.facts, outcome, time.time(), self._random.random())
-        publish = [self._app.message_from_invoke(invoke) for invoke in effects.invoke]
+        reply_to = call.request.reply_to
+        publish = [
+            self._app.message_from_invoke(invoke, index, reply_to) for index, invoke in enumerate(effects.invoke)
+        ]
         if effects.again is not None:
             publish.append(self._again(call, effects.again))
         records = [self._record(call, effects.keep)] if effects.keep is not None else []
@@ -180,14 +186,16 @@ class JobRunner:
     def _again(self, call: Call, again: Again) -> Message:
         body = None
         if again.args is not None or again.kwargs is not None:
-            body = task_v2.replace_arguments(
-                call.message,
-                call.args if again.args is None else again.args,
-                call.kwargs if again.kwargs is None else again.kwargs,
-                self._app.settings.accept_content,
-            )
+            args = call.args if again.args is None else again.args
+            kwargs = call.kwargs if again.kwargs is None else again.kwargs
+            body = task_v2.encode_body(args, kwargs, call.embed, call.message.content_type)
         message = task_v2.again(
-            call.message, retries=again.retries, not_before=again.not_before, body=body, origin=self._hostname
+            call.message,
+            retries=again.retries,
+            not_before=again.not_before,
+            body=body,
+            origin=self._hostname,
+            now=time.time(),
         )
         if "queue" in again.options:
             message.queue = again.options["queue"]
@@ -203,7 +211,7 @@ class JobRunner:
             result=keep.result,
             traceback=keep.traceback,
             children=list(request.children),
-            date_done=time.time() if keep.state in states.READY_STATES else None,
+            date_done=to_header(time.time()) if keep.state in states.READY_STATES else None,
             task_id=call.message.id,
             group_id=request.group,
             parent_id=request.parent_id,

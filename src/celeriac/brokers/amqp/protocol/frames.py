@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Protocol
 
 from celeriac.brokers.amqp.protocol.codec import short_string
 
@@ -36,6 +36,12 @@ BASIC: Final = 60
 def method_frame(channel: int, payload: bytes) -> bytes:
     """Wrap a method."""
     return pack_head(METHOD, channel, len(payload)) + payload + b"\xce"
+
+
+class SettleFrame(Protocol):
+    """`ack_frame` and `nack_frame`."""
+
+    def __call__(self, channel: int, delivery_tag: int, *, multiple: bool) -> bytes: ...
 
 
 def ack_frame(channel: int, delivery_tag: int, *, multiple: bool) -> bytes:

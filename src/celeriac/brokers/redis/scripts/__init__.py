@@ -29,7 +29,6 @@ class Scripts(Struct, frozen=True):
 
     claim: Script
     declare: Script
-    delay: Script
     due: Script
     expire: Script
     fence: Script
@@ -42,13 +41,14 @@ class Scripts(Struct, frozen=True):
     store: Script
     unpark: Script
 
-    def all(self) -> list[Script]:
-        """Return every script."""
-        return [getattr(self, name) for name in self.__struct_fields__]
+    def named(self, name: str) -> Script:
+        """Return the script of this name."""
+        script: Script = getattr(self, name)
+        return script
 
 
-_NOT_WHEN_FULL: Final = frozenset({"delay", "store"})
-"""What brings new data to Redis; all else empties it or keeps its house, and must work on a full server."""
+_NOT_WHEN_FULL: Final = frozenset({"store"})
+"""What only brings new data to Redis; all else empties it or keeps its house, and must work on a full server."""
 
 
 @cache

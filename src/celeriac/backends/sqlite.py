@@ -1,0 +1,164 @@
+"""The SQLite result backend: results in the embedded broker's file, or in one of their own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import Final
+
+from celeriac.core.effects import Record
+from celeriac.core.settings import Settings
+from celeriac.core.urls import mask
+from celeriac.embedded import results
+from celeriac.embedded.database import Database, Version
+from celeriac.embedded.location import path_of
+from celeriac.embedded.results import News
+from celeriac.embedded.shared import SharedDatabase
+from celeriac.embedded.thread import DatabaseThread
+from celeriac.exceptions import BackendUnavailable
+
+LONGEST_WAIT_S: Final = 60.0
+"""A listener that hears nothing looks nevertheless, this often."""
+EXPIRE_EVERY_S: Final = 30.0
+
+
+class SqliteReader:
+    """Reads and writes results for clients. Thread-safe, fork-safe, blocking."""
+
+    def __init__(self, path: str, settings: Settings) -> None:
+        self._database = SharedDatabase(path, BackendUnavailable)
+        self._timeout_s = settings.publish_timeout_s
+
+    def fetch(self, ids: Sequence[str]) -> dict[str, bytes]:
+        """Return the stored documents of those ids that have one."""
+        found = self._database.read(lambda connection: results.fetch(connection, ids, time.time()), self._timeout_s)
+        return {task_id: document for _, task_id, document in found}
+
+    def store(self, records: Sequence[Record]) -> None:
+        """Store the records, on the disk when it returns. Idempotent."""
+        self._database.write(lambda connection: results.store(connection, records, time.time()), self._timeout_s)
+
+    def forget(self, ids: Sequence[str]) -> None:
+        """Delete results. Idempotent."""
+        self._database.write(lambda connection: results.forget(connection, ids), self._timeout_s)
+
+    def close(self) -> None:
+        """Close the connection; idempotent."""
+        self._database.close()
+
+
+class SqliteListener:
+    """Tells when watched results arrive: it looks into the file whenever the file has changed. Belongs to one loop."""
+
+    reply_to: str | None = None
+
+    def __init__(self, path: str, settings: Settings) -> None:
+        self._thread = DatabaseThread(Database(path, BackendUnavailable), "celeriac-sqlite-results")
+        self._timeout_s = settings.publish_timeout_s
+        self._deliver: Callable[[str, bytes], None] = _nobody
+        self._watched: dict[str, int] = {}
+        """Task id -> number of the newest state that was told."""
+        self._number = 0
+        """Of the newest state looked at."""
+
+    async def open(self, deliver: Callable[[str, bytes], None]) -> None:
+        """Connect, and tell about what was stored meanwhile for those that are watched."""
+        self._deliver = deliver
+        await self._tell(list(self._watched))
+
+    async def watch(self, ids: Collection[str]) -> None:
+        """Begin to tell about these tasks, and tell at once about those that already have a result."""
+        for task_id in ids:
+            self._watched.setdefault(task_id, 0)
+        await self._tell(list(ids))
+
+    async def unwatch(self, ids: Collection[str]) -> None:
+        """Stop telling about these tasks."""
+        for task_id in ids:
+            self._watched.pop(task_id, None)
+
+    async def run(self) -> None:
+        """Receive until cancelled; raises `BackendUnavailable` when the file cannot be read."""
+        while True:
+            version, news = await self._thread.run(self._look)
+            if news.started_over:
+                self._watched = dict.fromkeys(self._watched, 0)
+            await self._tell([task_id for _, task_id in news.stored if task_id in self._watched])
+            self._number = news.number  # only now: had we been cancelled before, these would be asked for again
+            await self._thread.changed(version, LONGEST_WAIT_S)
+
+    async def close(self) -> None:
+        """Close the connection and end the thread; idempotent."""
+        await self._thread.close()
+
+    def _look(self, database: Database) -> tuple[Version, News]:
+        version = database.version(self._timeout_s)
+        return version, database.read(lambda connection: results.news(connection, self._number), self._timeout_s)
+
+    async def _tell(self, ids: Collection[str]) -> None:
+        if not ids:
+            return
+        found = await self._thread.run(
+            lambda database: database.read(
+                lambda connection: results.fetch(connection, ids, time.time()), self._timeout_s
+            )
+        )
+        for number, task_id, document in found:
+            if number > self._watched.get(task_id, number):
+                self._watched[task_id] = number
+                self._deliver(task_id, document)
+
+
+class SqliteWriter:
+    """Stores results for a worker whose broker is another one. Belongs to one loop."""
+
+    def __init__(self, path: str, settings: Settings) -> None:
+        self._thread = DatabaseThread(Database(path, BackendUnavailable), "celeriac-sqlite-writer")
+        self._timeout_s = settings.publish_timeout_s
+        self._expire_at = 0.0
+
+    async def store(self, records: Sequence[Record]) -> None:
+        """Store all records in one transaction, on the disk when it returns. Idempotent."""
+        await self._thread.run(lambda database: self._store(database, records))
+
+    async def close(self) -> None:
+        """Close the connection and end the thread; idempotent."""
+        await self._thread.close()
+
+    def _store(self, database: Database, records: Sequence[Record]) -> None:
+        now = time.time()
+        database.write(lambda connection: results.store(connection, records, now), self._timeout_s)
+        if time.monotonic() >= self._expire_at:
+            self._expire_at = time.monotonic() + EXPIRE_EVERY_S
+            database.write(lambda connection: results.expire(connection, now), self._timeout_s)
+
+
+class SqliteBackend:
+    """What `sqlite:///path.db` opens as a result backend; raises `ImproperlyConfigured` for a URL that names no file."""
+
+    stores = True
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        self._url = url
+        self._path = path_of(url)
+        self._settings = settings
+
+    def reader(self) -> SqliteReader:
+        """Return a new reader."""
+        return SqliteReader(self._path, self._settings)
+
+    def listener(self) -> SqliteListener:
+        """Return a new listener."""
+        return SqliteListener(self._path, self._settings)
+
+    def writer(self) -> SqliteWriter:
+        """Return a new writer."""
+        return SqliteWriter(self._path, self._settings)
+
+    def shown_url(self) -> str:
+        """Return the URL."""
+        return mask(self._url)
+
+
+def _nobody(task_id: str, document: bytes) -> None:
+    """Stands in until `open` says whom to tell."""

@@ -1,0 +1,39 @@
+"""RabbitMQ as a broker: the factory of its three sides."""
+
+from __future__ import annotations
+
+from celeriac.brokers.amqp.address import parse
+from celeriac.brokers.amqp.admin import AmqpAdmin
+from celeriac.brokers.amqp.consumer import AmqpConsumer
+from celeriac.brokers.amqp.producer import AmqpProducer
+from celeriac.core.settings import Settings
+from celeriac.exceptions import ImproperlyConfigured
+
+
+class AmqpBroker:
+    """RabbitMQ 3.10 or newer behind `amqp://` or `amqps://`; nothing is connected before a side is used."""
+
+    durable = True
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        kind = settings.task_default_queue_type
+        if kind not in ("quorum", "classic"):
+            raise ImproperlyConfigured(f"setting 'task_default_queue_type' = {kind!r} must be 'quorum' or 'classic'")
+        self._address = parse(url)
+        self._settings = settings
+
+    def producer(self) -> AmqpProducer:
+        """Return a side that sends."""
+        return AmqpProducer(self._address, self._settings)
+
+    def admin(self) -> AmqpAdmin:
+        """Return a side that looks and tidies."""
+        return AmqpAdmin(self._address, self._settings)
+
+    def consumer(self) -> AmqpConsumer:
+        """Return a worker's side."""
+        return AmqpConsumer(self._address, self._settings)
+
+    def shown_url(self) -> str:
+        """Return the URL with the password masked."""
+        return self._address.shown

@@ -1,0 +1,1 @@
+"""The embedded brokers: a SQLite file for the processes of one machine, and memory for one process."""

@@ -1,0 +1,183 @@
+"""The table of messages: publishing, claiming, settling. Each function is a part of the caller's transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from math import inf
+from typing import Any, Final, assert_never
+
+from msgspec import Struct
+
+from celeriac.brokers.embedded import stored
+from celeriac.core.effects import Ack, Dead, Lost, Requeue, Settlement
+from celeriac.core.message import Delivery, Message
+from celeriac.embedded import results
+from celeriac.embedded.results import EXPIRED_PER_SWEEP, chunks, marks
+from celeriac.embedded.schema import CLAIMED, DEAD, DELAYED, READY
+from celeriac.exceptions import BadMessage
+
+MOST_URGENT: Final = 0
+LEAST_URGENT: Final = 255
+DUE_PER_TRANSACTION: Final = 500
+
+Tag = tuple[int, int]
+"""A row's id and the number of its claim, which together no other claim ever has."""
+
+_OURS: Final = f"id = ? AND claim = ? AND owner = ? AND state = {CLAIMED}"
+
+
+class Waiting(Struct):
+    """What a claim would find."""
+
+    ready: bool
+    next_due: float | None
+    """Unix seconds at which the next delayed message of any queue is due."""
+
+
+def publish(connection: sqlite3.Connection, messages: Iterable[Message], now: float) -> None:
+    """Insert the messages, and the queues that do not exist."""
+    rows = []
+    for message in messages:
+        delayed = message.not_before is not None and message.not_before > now
+        priority = min(max(message.priority, MOST_URGENT), LEAST_URGENT)
+        state, due = (DELAYED, message.not_before) if delayed else (READY, inf)
+        rows.append((message.queue, state, priority, due, now, stored.encode(message)))
+    declare(connection, {row[0] for row in rows})
+    connection.executemany(
+        "INSERT INTO messages (queue, state, priority, due, published_at, payload) VALUES (?, ?, ?, ?, ?, ?)", rows
+    )
+
+
+def declare(connection: sqlite3.Connection, queues: Iterable[str]) -> None:
+    """Create the queues that do not exist."""
+    connection.executemany("INSERT OR IGNORE INTO queues (name) VALUES (?)", [(queue,) for queue in queues])
+
+
+def look(connection: sqlite3.Connection, queues: Sequence[str]) -> Waiting:
+    """Say what a claim would find, without taking it."""
+    (ready,) = connection.execute(
+        f"SELECT EXISTS (SELECT 1 FROM messages WHERE state = {READY} AND queue IN ({marks(queues)}))", tuple(queues)
+    ).fetchone()
+    return Waiting(bool(ready), next_due(connection))
+
+
+def next_due(connection: sqlite3.Connection) -> float | None:
+    """Return when the next delayed message is due, in Unix seconds."""
+    row = connection.execute(f"SELECT due FROM messages WHERE state = {DELAYED} ORDER BY due LIMIT 1").fetchone()
+    return row[0] if row else None
+
+
+def release_due(connection: sqlite3.Connection, now: float) -> None:
+    """Make ready what is due, the longest due first and so many at a time that nobody has to wait for it."""
+    connection.execute(
+        f"UPDATE messages SET state = {READY} WHERE id IN"
+        f" (SELECT id FROM messages WHERE state = {DELAYED} AND due <= ? ORDER BY due LIMIT {DUE_PER_TRANSACTION})",
+        (now,),
+    )
+
+
+def claim(connection: sqlite3.Connection, owner: str, queues: Sequence[str], limit: int) -> list[Delivery]:
+    """Give up to `limit` ready messages to the owner: by priority, and within one priority queue by queue in turns."""
+    candidates: list[tuple[int, int, int, int]] = []
+    for turn, queue in enumerate(queues):
+        found = connection.execute(
+            f"SELECT priority, id FROM messages WHERE state = {READY} AND queue = ? ORDER BY priority, due, id LIMIT ?",
+            (queue, limit),
+        )
+        for _, same in groupby(found.fetchall(), key=lambda row: row[0]):
+            candidates += ((priority, place, turn, row_id) for place, (priority, row_id) in enumerate(same))
+    candidates.sort()
+    chosen = [candidate[-1] for candidate in candidates[:limit]]
+    claimed: dict[int, Delivery] = {}
+    for some in chunks(chosen):
+        rows = connection.execute(
+            f"UPDATE messages SET state = {CLAIMED}, owner = ?, claim = claim + 1 WHERE id IN ({marks(some)})"
+            " RETURNING id, claim, queue, losses, payload",
+            (owner, *some),
+        )
+        claimed |= {row[0]: _delivery(*row) for row in rows}
+    return [claimed[row_id] for row_id in chosen]  # as chosen: RETURNING has no order
+
+
+def settle(
+    connection: sqlite3.Connection, owner: str, batch: Iterable[Settlement], now: float, *, keep_records: bool
+) -> list[Lost]:
+    """Apply each settlement whose message is still the owner's; return the others, of which nothing is applied."""
+    lost = []
+    for settlement in batch:
+        if not _end(connection, owner, settlement, now):
+            lost.append(Lost(settlement.tag))
+            continue
+        if settlement.publish:
+            publish(connection, settlement.publish, now)
+        if keep_records and settlement.records:
+            results.store(connection, settlement.records, now)
+    return lost
+
+
+def give_back(connection: sqlite3.Connection, owner: str, tags: Iterable[Tag]) -> None:
+    """Make claims ready again, unchanged and uncounted, as far as they are still the owner's."""
+    connection.executemany(
+        f"UPDATE messages SET state = {READY}, owner = NULL WHERE {_OURS}", [(*tag, owner) for tag in tags]
+    )
+
+
+def give_back_all(connection: sqlite3.Connection, owner: str) -> None:
+    """Make all claims of the owner ready again, unchanged and uncounted."""
+    connection.execute(
+        f"UPDATE messages SET state = {READY}, owner = NULL WHERE state = {CLAIMED} AND owner = ?", (owner,)
+    )
+
+
+def take_over(connection: sqlite3.Connection, loss_limit: int, now: float) -> None:
+    """Make ready, and count, every claim whose owner has no lease; park those that went down too often."""
+    ownerless = f"state = {CLAIMED} AND owner NOT IN (SELECT owner FROM workers)"
+    connection.execute(
+        f"UPDATE messages SET state = {DEAD}, owner = NULL, losses = losses + 1, parked_at = ?,"
+        " reason = 'went down with its worker ' || (losses + 1) || ' times (task_loss_limit)'"
+        f" WHERE {ownerless} AND losses + 1 >= ?",
+        (now, loss_limit),
+    )
+    connection.execute(f"UPDATE messages SET state = {READY}, owner = NULL, losses = losses + 1 WHERE {ownerless}")
+
+
+def expire_dead(connection: sqlite3.Connection, parked_before: float) -> None:
+    """Delete messages parked before that Unix time, so many at a time that nobody has to wait for it."""
+    connection.execute(
+        f"DELETE FROM messages WHERE id IN (SELECT id FROM messages WHERE state = {DEAD} AND parked_at < ?"
+        f" ORDER BY parked_at LIMIT {EXPIRED_PER_SWEEP})",
+        (parked_before,),
+    )
+
+
+def _end(connection: sqlite3.Connection, owner: str, settlement: Settlement, now: float) -> bool:
+    if not _is_tag(settlement.tag):
+        return False
+    ours = (*settlement.tag, owner)
+    match settlement.verdict:
+        case Ack():
+            ended = connection.execute(f"DELETE FROM messages WHERE {_OURS}", ours)
+        case Requeue():
+            ended = connection.execute(f"UPDATE messages SET state = {READY}, owner = NULL WHERE {_OURS}", ours)
+        case Dead(reason):
+            ended = connection.execute(
+                f"UPDATE messages SET state = {DEAD}, owner = NULL, reason = ?, parked_at = ? WHERE {_OURS}",
+                (reason, now, *ours),
+            )
+        case _ as never:
+            assert_never(never)
+    return ended.rowcount == 1
+
+
+def _is_tag(tag: Any) -> bool:
+    return isinstance(tag, tuple) and len(tag) == 2 and all(isinstance(part, int) for part in tag)
+
+
+def _delivery(row_id: int, claim_number: int, queue: str, losses: int, payload: bytes) -> Delivery:
+    tag: Tag = (row_id, claim_number)
+    try:
+        return Delivery(tag, queue, stored.decode(payload), losses=losses)
+    except BadMessage as error:
+        return Delivery(tag, queue, None, str(error), payload, losses)

@@ -1,0 +1,214 @@
+"""The SQLite broker's consumer: one worker's claims, lease and housekeeping."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, TypeVar
+
+from msgspec import Struct
+
+from celeriac.brokers.embedded import messages, workers
+from celeriac.brokers.embedded.messages import Tag
+from celeriac.brokers.embedded.processes import this_process
+from celeriac.core.effects import Lost, Settlement
+from celeriac.core.message import Delivery, Message, Revocation
+from celeriac.core.settings import Settings
+from celeriac.embedded import results
+from celeriac.embedded.database import Database, Version
+from celeriac.embedded.thread import DatabaseThread
+from celeriac.exceptions import BrokerUnavailable
+
+T = TypeVar("T")
+
+MAINTAIN_EVERY_S: Final = 1.0
+SWEEP_EVERY_S: Final = 30.0
+
+
+class _Claimed(Struct):
+    """The answer to one attempt to claim."""
+
+    deliveries: list[Delivery]
+    version: Version
+    """Of the file before the attempt: when it differs, another attempt is worth while."""
+    next_due: float | None
+    """Unix seconds; the same holds from then on."""
+
+
+class SqliteConsumer:
+    """One worker's side of the file. Belongs to one event loop.
+
+    1. Claims messages for its owner; where there are none, waits until the file changes or a delayed message is due.
+    2. Settles: acknowledgement, follow-ups and results are one transaction, which does nothing for a claim that was lost.
+    3. Keeps the owner's lease.
+    4. Keeps the house for all workers: due messages, workers that are gone, what has been kept long enough.
+
+    Claims and settlements do not wait for the disk: a power failure may take the last ones back, so that work is repeated,
+    never lost.  What `publish` has taken is on the disk.  All methods raise `BrokerUnavailable` if the file cannot be used.
+    """
+
+    def __init__(self, path: str, settings: Settings, *, stores_records: bool) -> None:
+        self.stores_records = stores_records
+        self._settings = settings
+        self._timeout_s = settings.publish_timeout_s
+        self._thread = DatabaseThread(Database(path, BrokerUnavailable), "celeriac-sqlite-consumer")
+        self._owner = ""
+        self._queues: list[str] = []
+        self._revocations_seen = 0
+        # These two are touched in the thread only.
+        self._sweep_at = 0.0
+        self._owed: set[Tag] = set()
+        """Claims whose caller was cancelled, still to be given back."""
+
+    async def open(self, owner: str, queues: Sequence[str]) -> None:
+        """Create missing queues, and take the lease if this owner has not had one yet."""
+        newcomer = owner != self._owner
+        process = this_process()
+        lease_s = self._settings.worker_lease_s
+
+        def enter(connection: sqlite3.Connection) -> None:
+            messages.declare(connection, queues)
+            if newcomer:
+                workers.take_lease(connection, owner, process, lease_s, time.monotonic())
+            else:
+                workers.renew_lease(connection, owner, time.monotonic())
+
+        await self._write(enter)
+        self._owner, self._queues = owner, list(queues)
+
+    async def claim(self, limit: int, wait_s: float) -> list[Delivery]:
+        """Take up to `limit` messages; wait up to `wait_s` seconds for the first. Cancelling loses nothing."""
+        until = time.monotonic() + wait_s
+        while True:
+            self._queues = [*self._queues[1:], *self._queues[:1]]  # each claim, another queue comes first
+            attempt = partial(self._attempt, self._owner, tuple(self._queues), limit)
+            claimed = await self._thread.run(attempt, self._undo)
+            left_s = until - time.monotonic()
+            if claimed.deliveries or left_s <= 0:
+                return claimed.deliveries
+            if claimed.next_due is not None:
+                left_s = min(left_s, max(0.0, claimed.next_due - time.time()))
+            await self._thread.changed(claimed.version, left_s)
+
+    async def settle(self, batch: Sequence[Settlement]) -> list[Lost]:
+        """Apply the batch in one transaction and return the settlements whose claim was lost, which changed nothing."""
+        if not batch:
+            return []
+        owner, keep_records = self._owner, self.stores_records
+        return await self._write(
+            lambda connection: messages.settle(connection, owner, batch, time.time(), keep_records=keep_records),
+            durable=False,
+        )
+
+    async def publish(self, batch: Sequence[Message]) -> None:
+        """Insert all messages in one transaction, on the disk when it returns."""
+        if batch:
+            await self._write(lambda connection: messages.publish(connection, batch, time.time()), durable=True)
+
+    async def heartbeat(self) -> bool:
+        """Renew the lease; False when another worker had ended it, and then a new one is taken."""
+        owner, lease_s, process = self._owner, self._settings.worker_lease_s, this_process()
+
+        def renew(connection: sqlite3.Connection) -> bool:
+            kept = workers.renew_lease(connection, owner, time.monotonic())
+            if not kept:
+                workers.take_lease(connection, owner, process, lease_s, time.monotonic())
+            return kept
+
+        return await self._write(renew, durable=False)
+
+    async def maintain(self) -> float:
+        """Keep the house; return the seconds until it wants to be kept again."""
+        return await self._thread.run(partial(self._keep_house, self._owner))
+
+    async def revocations(self) -> list[Revocation]:
+        """Return the revocations in force that this consumer has not returned before."""
+        seen = self._revocations_seen
+        self._revocations_seen, found = await self._thread.run(
+            lambda database: database.read(
+                lambda connection: workers.revocations_after(connection, seen, time.time()), self._timeout_s
+            )
+        )
+        return found
+
+    async def release(self) -> None:
+        """Give up the lease and give back every claim, unchanged and uncounted. Idempotent."""
+        owner = self._owner
+
+        def leave(connection: sqlite3.Connection) -> None:
+            messages.give_back_all(connection, owner)
+            workers.give_up_lease(connection, owner)
+
+        await self._write(leave, durable=False)
+
+    async def close(self) -> None:
+        """Close the connection and end the thread; idempotent."""
+        await self._thread.close()
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
+        return await self._thread.run(lambda database: database.write(work, self._timeout_s, durable=durable))
+
+    # -- in the thread ---------------------------------------------------------------------------------------------
+
+    def _attempt(self, owner: str, queues: tuple[str, ...], limit: int, database: Database) -> _Claimed:
+        """Claim what there is. A look comes first, so that idle workers never take the lock that writers need."""
+        self._pay(owner, database)
+        version = database.version(self._timeout_s)
+        waiting = database.read(lambda connection: messages.look(connection, queues), self._timeout_s)
+        now = time.time()
+        if not waiting.ready and (waiting.next_due is None or waiting.next_due > now):
+            return _Claimed([], version, waiting.next_due)
+
+        def take(connection: sqlite3.Connection) -> _Claimed:
+            messages.release_due(connection, now)
+            # Without a lease nobody would give these claims back if we died; the heartbeat will take a new one.
+            leased = workers.has_lease(connection, owner)
+            deliveries = messages.claim(connection, owner, queues, limit) if leased else []
+            return _Claimed(deliveries, version, messages.next_due(connection))
+
+        return database.write(take, self._timeout_s, durable=False)
+
+    def _undo(self, database: Database, claimed: _Claimed) -> None:
+        """The caller was cancelled: nobody will run these."""
+        self._owed |= {delivery.tag for delivery in claimed.deliveries}
+        try:
+            self._pay(self._owner, database)
+        except BrokerUnavailable:
+            pass  # still owed: tried again with the next claim and by `maintain`
+
+    def _pay(self, owner: str, database: Database) -> None:
+        if self._owed:
+            owed = set(self._owed)
+            database.write(
+                lambda connection: messages.give_back(connection, owner, owed), self._timeout_s, durable=False
+            )
+            self._owed -= owed
+
+    def _keep_house(self, owner: str, database: Database) -> float:
+        self._pay(owner, database)
+        now, monotonic = time.time(), time.monotonic()
+        lost, due = database.read(
+            lambda connection: (workers.find_lost(connection, owner, monotonic), messages.next_due(connection)),
+            self._timeout_s,
+        )
+        if lost or (due is not None and due <= now):
+
+            def tidy(connection: sqlite3.Connection) -> float | None:
+                workers.end_leases(connection, lost)
+                messages.take_over(connection, self._settings.task_loss_limit, now)
+                messages.release_due(connection, now)
+                return messages.next_due(connection)
+
+            due = database.write(tidy, self._timeout_s, durable=False)
+        if monotonic >= self._sweep_at:
+            self._sweep_at = monotonic + SWEEP_EVERY_S
+            database.write(partial(self._sweep, now), self._timeout_s, durable=False)
+        return MAINTAIN_EVERY_S if due is None else min(MAINTAIN_EVERY_S, max(0.0, due - time.time()))
+
+    def _sweep(self, now: float, connection: sqlite3.Connection) -> None:
+        messages.take_over(connection, self._settings.task_loss_limit, now)
+        messages.expire_dead(connection, now - self._settings.dead_letter_expires_s)
+        workers.expire_revocations(connection, now)
+        results.expire(connection, now)

@@ -1,0 +1,38 @@
+"""A message as it stands in the file: the struct itself, in MessagePack."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from celeriac.core.headers import CRASHES, LOSSES
+from celeriac.core.message import Message
+from celeriac.exceptions import BadMessage, EncodeError
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(Message)
+
+
+def encode(message: Message) -> bytes:
+    """Return the message as bytes; raises `EncodeError` when a header or a property is no plain data."""
+    try:
+        return _ENCODER.encode(message)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise EncodeError(
+            f"the headers or properties of the message to queue {message.queue!r} cannot be stored: {error}"
+        ) from error
+
+
+def decode(payload: bytes) -> Message:
+    """Return the message in the bytes; raises `BadMessage` that says what they are instead."""
+    try:
+        return _DECODER.decode(payload)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise BadMessage(f"no message of the embedded broker: {error}") from None
+
+
+def with_counts_reset(message: Message) -> Message:
+    """Return the message as if it had never crashed anything."""
+    headers = {name: value for name, value in message.headers.items() if name not in (CRASHES, LOSSES)}
+    return msgspec.structs.replace(message, headers=headers)

@@ -1,0 +1,47 @@
+"""What a `redis://` URL opens."""
+
+from __future__ import annotations
+
+from celeriac.brokers.redis.address import SOCKET_SCHEMES, TCP_SCHEMES, parse_address
+from celeriac.brokers.redis.admin import RedisAdmin
+from celeriac.brokers.redis.consumer import RedisConsumer
+from celeriac.brokers.redis.keys import Keys, ResultKeys
+from celeriac.brokers.redis.producer import RedisProducer
+from celeriac.brokers.redis.settlement import ResultPlace
+from celeriac.core.settings import Settings
+from celeriac.core.urls import scheme
+
+
+class RedisBroker:
+    """A Redis server (6.2 or newer) as broker, with lists and keys that Celery shares."""
+
+    durable = True
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        """Take the URL apart; nothing is connected yet. Raises `ImproperlyConfigured`."""
+        self._address = parse_address(url)
+        self._settings = settings
+        self._keys = Keys(settings.broker_transport_options)
+        self._results = self._result_place()
+
+    def producer(self) -> RedisProducer:
+        return RedisProducer(self._address, self._keys, self._settings.broker_connection_timeout)
+
+    def admin(self) -> RedisAdmin:
+        return RedisAdmin(self._address, self._keys, self._settings)
+
+    def consumer(self) -> RedisConsumer:
+        return RedisConsumer(self._address, self._keys, self._settings, self._results)
+
+    def shown_url(self) -> str:
+        return self._address.shown
+
+    def _result_place(self) -> ResultPlace | None:
+        """Return where results are, if they are on the same server, so that settling can store them."""
+        url = self._settings.result_backend
+        if not url or scheme(url) not in (*TCP_SCHEMES, *SOCKET_SCHEMES):
+            return None
+        address = parse_address(url)
+        if not address.same_server(self._address):
+            return None
+        return ResultPlace(address.db, ResultKeys(self._settings.result_backend_transport_options))

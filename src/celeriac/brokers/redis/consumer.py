@@ -1,0 +1,327 @@
+"""A worker's side of Redis: claims under a lease, settlements, and the connection that both go over."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from celeriac.brokers.redis.address import Address
+from celeriac.brokers.redis.connection import Connection
+from celeriac.brokers.redis.doorbell import Doorbell
+from celeriac.brokers.redis.errors import OutcomeUnknown, ReplyError, broker_errors
+from celeriac.brokers.redis.housekeeping import Housekeeping
+from celeriac.brokers.redis.keys import Keys
+from celeriac.brokers.redis.outgoing import declare_arguments, publish_commands
+from celeriac.brokers.redis.protocol import raise_errors
+from celeriac.brokers.redis.settlement import ResultPlace, Settling, claim_number, list_of
+from celeriac.core.effects import Lost, Settlement
+from celeriac.core.headers import LOSSES
+from celeriac.core.message import Delivery, Message, Revocation
+from celeriac.core.settings import Settings
+from celeriac.exceptions import BadMessage, BrokerUnavailable, PublishTimeout
+from celeriac.wire import redis_envelope
+
+logger = logging.getLogger(__name__)
+
+_CLAIM_MAX_BYTES: Final = 8 * 1024 * 1024
+_REVOCATIONS_AT_ONCE: Final = 1000
+_CLAIMS_AT_ONCE: Final = 100
+_NOT_IN_FORCE: Final = -1
+
+
+class RedisConsumer:
+    """One worker's side of Redis.
+
+    1. Keeps one connection, and makes a new one, under the same lease, when a call finds it broken.
+    2. Claims messages under the lease, and waits for them at the doorbell. One `claim` at a time.
+    3. Settles claims, with all that follows from them, in one step each.
+    4. Renews the lease; when it was lost, takes a new one under another name, so that what belonged to the old one is
+       lost for certain, however far the taking over of it has come.
+    5. Knows what it holds: a claim whose answer got lost with a connection is found after reconnecting, and handed out.
+
+    All in one event loop. Any call may be cancelled at any moment; what was claimed by then is handed out by the next.
+    """
+
+    stores_records: bool
+
+    def __init__(self, address: Address, keys: Keys, settings: Settings, results: ResultPlace | None) -> None:
+        self.stores_records = results is not None
+        self._address = address
+        self._keys = keys
+        self._settings = settings
+        self._errors = broker_errors(address)
+        self._settling = Settling(keys, address.db, results, settings.dead_letter_expires_s)
+        self._housekeeping = Housekeeping(keys, settings, self._settling)
+        self._connection: Connection | None = None
+        self._connecting = asyncio.Lock()
+        self._doorbell = Doorbell()
+        self._closed = False
+
+        self._queues: list[str] = []
+        self._claim_keys: list[str] = []
+        self._queue_of: dict[str, str] = {}
+        self._turn = 0
+
+        self._owner = ""
+        self._leases_taken = 0
+        self._lease = ""
+        self._claims = ""
+        self._last_claim = 0
+        self._held: set[str] = set()
+        """Tags of what is claimed and not settled, as far as we know."""
+        self._arrived: deque[Delivery] = deque()
+        """Claimed, and not handed out yet."""
+        self._known_queues: set[str] = set()
+        self._seen_revocation = "0"
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    async def open(self, owner: str, queues: Sequence[str]) -> None:
+        """Connect and take the lease, or reconnect; see `Consumer.open`."""
+        if self._connection is not None:
+            self._connection.close()
+        self._closed = False
+        if owner != self._owner:
+            self._owner = owner
+            self._leases_taken = 0
+            self._lease = ""
+        self._queues = list(dict.fromkeys(queues))
+        with self._errors:
+            await self._connected()
+
+    async def release(self) -> None:
+        """Give back every claim, unchanged and uncounted, and the lease; see `Consumer.release`."""
+        if not self._lease:
+            return
+        with self._errors:
+            connection = await self._connected()
+            left = False
+            while not left:  # a claim that was under way may come in between
+                tags = [tag.decode() for tag in await connection.call("HKEYS", self._claims)]
+                tags.sort(key=claim_number, reverse=True)
+                for start in range(0, len(tags), _CLAIMS_AT_ONCE):
+                    some = tags[start : start + _CLAIMS_AT_ONCE]
+                    words = [word for tag in some for word in self._settling.returned(tag)]
+                    keys = [self._claims, self._keys.queues]
+                    await connection.run_surely(connection.scripts.settle, keys, *self._settling.head, *words)
+                keys = [self._keys.workers, self._claims]
+                left = bool(await connection.run_surely(connection.scripts.leave, keys, self._lease))
+        self._forget_claims()
+
+    async def close(self) -> None:
+        """Close the connection; idempotent. Claims stay claimed until the lease runs out: `release` first."""
+        self._closed = True
+        if self._connection is not None:
+            self._connection.close()
+
+    # -- claims ----------------------------------------------------------------------------------------------------
+
+    async def claim(self, limit: int, wait_s: float) -> list[Delivery]:
+        """Take up to `limit` messages, waiting up to `wait_s` seconds for the first; see `Consumer.claim`."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + wait_s
+        with self._errors:
+            connection = await self._connected()
+            while not self._arrived:
+                self._doorbell.arm()
+                next_due_s = await self._ask(connection, limit)
+                if self._arrived:
+                    break
+                rest_s = until - loop.time()
+                if rest_s <= 0:
+                    return []
+                await self._doorbell.wait(min(rest_s, next_due_s))
+                connection = await self._connected()
+            self._doorbell.served()
+            return [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
+
+    async def _ask(self, connection: Connection, limit: int) -> float:
+        """Claim, into `_arrived`; returns the seconds until something is due."""
+        run = connection.run_watching if self._doorbell.is_told else connection.run
+        self._turn = (self._turn + 1) % len(self._queues)
+        first = self._last_claim
+        # Counted before it is sent: whatever becomes of this claim, no later one has the same numbers.
+        self._last_claim += limit
+        arguments = (self._lease, limit, _CLAIM_MAX_BYTES, first, len(self._queues), self._turn)
+        reply = run(connection.scripts.claim, self._claim_keys, *arguments)
+        # Not awaited itself: when this call is cancelled, what the script has claimed must arrive all the same.
+        reply.add_done_callback(self._take_in)
+        try:
+            answer = await asyncio.shield(reply)
+        except ReplyError as error:
+            if error.code != "NOSCRIPT":
+                raise
+            await connection.call("SCRIPT", "LOAD", connection.scripts.claim.source)
+            return 0.0
+        return 3600.0 if answer == _NOT_IN_FORCE else float(answer[0])
+
+    def _take_in(self, reply: asyncio.Future[Any]) -> None:
+        if reply.cancelled() or reply.exception() is not None or reply.result() == _NOT_IN_FORCE:
+            return
+        words = iter(reply.result()[1:])
+        for tag, envelope in zip(words, words, strict=True):
+            self._arrive(tag.decode(), envelope)
+
+    def _arrive(self, tag: str, envelope: bytes) -> None:
+        self._held.add(tag)
+        list_key = list_of(tag)
+        queue = self._queue_of.get(list_key) or self._keys.queue_of(list_key)
+        try:
+            message = redis_envelope.decode(envelope, queue)
+        except BadMessage as error:
+            self._arrived.append(Delivery(tag, queue, None, str(error), envelope))
+            return
+        losses = message.headers.get(LOSSES, 0)
+        self._arrived.append(Delivery(tag, queue, message, losses=losses if isinstance(losses, int) else 0))
+
+    def _forget_claims(self) -> None:
+        self._held.clear()
+        self._arrived.clear()
+
+    # -- settlements and messages ------------------------------------------------------------------------------------
+
+    async def settle(self, batch: Sequence[Settlement]) -> list[Lost]:
+        """Settle claims, with what follows from them; see `Consumer.settle`."""
+        lost: list[Lost] = []
+        with self._errors:
+            for tags, arguments in self._settling.batches(batch, time.time()):
+                connection = await self._connected()
+                keys = [self._claims, self._keys.queues]
+                gone = await connection.run_surely(connection.scripts.settle, keys, *arguments)
+                lost += (Lost(tags[number - 1]) for number in gone)
+                self._held.difference_update(tags)
+        return lost
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Send messages, all or none; see `Producer.publish`."""
+        if not messages:
+            return
+        with self._errors:
+            connection = await self._connected()
+            commands = publish_commands(self._keys, messages, time.time(), self._known_queues)
+            try:
+                replies = await connection.call_many(commands)
+            except OutcomeUnknown as error:
+                raise PublishTimeout(
+                    f"Redis at {self._address.shown} took {len(messages)} message(s) and then {error}; it is not known"
+                    " whether they arrived"
+                ) from None
+            raise_errors(replies)
+            if isinstance(replies[-1], list):
+                raise_errors(replies[-1])
+        self._known_queues.update(message.queue for message in messages)
+
+    # -- lease and house -------------------------------------------------------------------------------------------
+
+    async def heartbeat(self) -> bool:
+        """Renew the lease, or take a new one and return False; see `Consumer.heartbeat`."""
+        with self._errors:
+            connection = await self._connected()
+            if await self._renew(connection):
+                return True
+            logger.warning("lease %s was lost: its messages belong to other workers now", self._lease)
+            self._forget_claims()
+            await self._take_lease(connection)
+            self._doorbell.ring()
+            return False
+
+    async def maintain(self) -> float:
+        """Keep the house; see `Consumer.maintain`."""
+        with self._errors:
+            return await self._housekeeping.run(await self._connected())
+
+    async def revocations(self) -> list[Revocation]:
+        """Return the revocations not returned before; see `Consumer.revocations`."""
+        found: list[Revocation] = []
+        keys = [self._keys.revoked, self._keys.revoked_news, self._keys.revoked_ends]
+        with self._errors:
+            connection = await self._connected()
+            while True:
+                asked = self._seen_revocation
+                serial, *texts = await connection.run_surely(
+                    connection.scripts.revocations, keys, asked, _REVOCATIONS_AT_ONCE
+                )
+                self._seen_revocation = serial.decode()
+                found += (msgspec.json.decode(text, type=Revocation) for text in texts)
+                if self._seen_revocation in (asked, "0"):
+                    return found
+
+    async def _renew(self, connection: Connection) -> bool:
+        arguments = (self._lease, self._settings.worker_lease_s, 0)
+        return bool(await connection.run_surely(connection.scripts.lease, [self._keys.workers], *arguments))
+
+    async def _take_lease(self, connection: Connection) -> None:
+        self._leases_taken += 1
+        self._lease = self._owner if self._leases_taken == 1 else f"{self._owner}#{self._leases_taken}"
+        self._claims = self._keys.claims(self._lease)
+        lists = [[*step] for step in zip(*(self._keys.lists(queue) for queue in self._queues), strict=True)]
+        self._claim_keys = [self._keys.workers, self._claims, *(self._keys.delayed(queue) for queue in self._queues)]
+        self._claim_keys += (key for step in lists for key in step)
+        self._queue_of = {key: queue for queue in self._queues for key in self._keys.lists(queue)}
+        arguments = (self._lease, self._settings.worker_lease_s, 1)
+        await connection.run_surely(connection.scripts.lease, [self._keys.workers], *arguments)
+
+    # -- connection ------------------------------------------------------------------------------------------------
+
+    async def _connected(self) -> Connection:
+        connection = self._connection
+        if connection is not None and connection.is_open:
+            return connection
+        async with self._connecting:
+            if self._connection is None or not self._connection.is_open:
+                if self._closed or not self._owner:
+                    raise BrokerUnavailable(f"the consumer for {self._address.shown} is not open: open it first")
+                self._connection = await self._connect()
+            return self._connection
+
+    async def _connect(self) -> Connection:
+        timeout_s = self._settings.broker_connection_timeout
+        connection = await Connection.connect(self._address, timeout_s, self._doorbell.on_push)
+        try:
+            silent_keys = frozenset({self._keys.workers.encode(), self._claims.encode()})
+            await self._doorbell.install(connection, silent_keys)
+            keys, arguments = declare_arguments(self._keys, self._queues)
+            await connection.run_surely(connection.scripts.declare, keys, *arguments)
+            self._housekeeping.hold_back(await self._seconds_of_grace(connection))
+            if not self._lease:
+                await self._take_lease(connection)
+            elif await self._renew(connection):
+                await self._find_claims(connection)
+            # else the lease is lost; the next heartbeat says so and takes a new one
+        except BaseException:
+            connection.close()
+            raise
+        connection.closed.add_done_callback(self._on_closed)
+        return connection
+
+    def _on_closed(self, _: asyncio.Future[str]) -> None:
+        self._doorbell.ring()  # a waiting claim shall notice
+
+    async def _seconds_of_grace(self, connection: Connection) -> float:
+        """Return how long nothing may be taken over, because living workers may not have been able to renew."""
+        lease_s = self._settings.worker_lease_s
+        if self._lease:
+            return lease_s  # we lost the server, so they may have, too
+        try:
+            info = await connection.call("INFO", "server")
+        except ReplyError:
+            return 0.0  # not allowed to know, as on some managed servers
+        uptime = re.search(rb"uptime_in_seconds:(\d+)", info)
+        return max(lease_s - int(uptime[1]), 0.0) if uptime else 0.0
+
+    async def _find_claims(self, connection: Connection) -> None:
+        """Find what was claimed by a script whose answer never arrived."""
+        there = {tag.decode() for tag in await connection.call("HKEYS", self._claims)}
+        unknown = sorted(there - self._held, key=claim_number)
+        for start in range(0, len(unknown), _CLAIMS_AT_ONCE):
+            some = unknown[start : start + _CLAIMS_AT_ONCE]
+            for tag, envelope in zip(some, await connection.call("HMGET", self._claims, *some), strict=True):
+                if envelope is not None:
+                    self._arrive(tag, envelope)

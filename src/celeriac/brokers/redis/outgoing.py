@@ -1,0 +1,91 @@
+"""Messages on their way into Redis: which commands put a batch there, all of it or nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from celeriac.brokers.redis.keys import Keys
+from celeriac.brokers.redis.protocol import Word
+from celeriac.core.ids import uuid7
+from celeriac.core.message import Message
+from celeriac.wire import redis_envelope
+
+_VALUES_PER_COMMAND: Final = 1000
+
+
+def envelopes(messages: Sequence[Message], now: float) -> Iterator[tuple[Message, bytes]]:
+    """Yield each message with its envelope, under a delivery tag that tells its age."""
+    randomness = os.urandom(10 * len(messages))
+    for number, message in enumerate(messages):
+        tag = uuid7(now, randomness[10 * number : 10 * number + 10])
+        yield message, redis_envelope.encode(message, tag)
+
+
+def is_delayed(message: Message, now: float) -> bool:
+    """Tell whether a message has to wait."""
+    return message.not_before is not None and message.not_before > now
+
+
+def pack_texts(*texts: bytes) -> bytes:
+    """Write texts as the scripts' `pack` does."""
+    return b"".join([b"%d:%s" % (len(text), text) for text in texts])
+
+
+def unpack_texts(packed: bytes) -> list[bytes]:
+    """Read what `pack_texts`, or the scripts' `pack`, wrote."""
+    texts, at = [], 0
+    while at < len(packed):
+        colon = packed.index(b":", at)
+        end = colon + 1 + int(packed[at:colon])
+        texts.append(packed[colon + 1 : end])
+        at = end
+    return texts
+
+
+def publish_commands(
+    keys: Keys, messages: Sequence[Message], now: float, known_queues: Collection[str]
+) -> list[Sequence[Word]]:
+    """Return the commands that publish a batch: one command, or a transaction of several.
+
+    Queues that are not among `known_queues` are made known with them. Raises `EncodeError`.
+    """
+    lists: dict[str, list[bytes]] = {}
+    delayed: dict[str, list[Word]] = {}
+    unknown: dict[str, None] = {}  # a set that keeps its order
+    for message, envelope in envelopes(messages, now):
+        queue = message.queue
+        list_key = keys.list_for(queue, message.priority)
+        if is_delayed(message, now):
+            assert message.not_before is not None
+            delayed.setdefault(keys.delayed(queue), []).extend(
+                (repr(message.not_before), pack_texts(list_key.encode(), envelope))
+            )
+            unknown[queue] = None  # said each time: were the set of queues lost, nobody would look after the delay
+        else:
+            lists.setdefault(list_key, []).append(envelope)
+            if queue not in known_queues:
+                unknown[queue] = None
+    commands: list[Sequence[Word]] = []
+    if unknown:
+        commands.append(["SADD", keys.queues, *unknown])
+    for list_key, values in lists.items():
+        commands += (["LPUSH", list_key, *part] for part in _parts(values, _VALUES_PER_COMMAND))
+    for delayed_key, pairs in delayed.items():
+        commands += (["ZADD", delayed_key, *part] for part in _parts(pairs, 2 * _VALUES_PER_COMMAND))
+    if len(commands) > 1:
+        return [["MULTI"], *commands, ["EXEC"]]
+    return commands
+
+
+def declare_arguments(keys: Keys, queues: Iterable[str]) -> tuple[list[str], list[Word]]:
+    """Return KEYS and ARGV of the script `declare`."""
+    names = list(dict.fromkeys(queues))
+    bindings = [binding for queue in names for binding in keys.bindings(queue)]
+    return [keys.queues, *(table for table, _ in bindings)], [len(names), *names, *(member for _, member in bindings)]
+
+
+def _parts(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]

@@ -1,0 +1,240 @@
+"""`celeriac worker`: run a worker until a signal stops it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import click
+
+from celeriac.cli.banner import banner_lines
+from celeriac.cli.errors import FAILED, USAGE, CommandError
+from celeriac.cli.params import COUNT, NAMES, POSITIVE, SECONDS
+from celeriac.cli.target import Target, target_options
+from celeriac.client.app import Celeriac
+from celeriac.core.urls import mask, scheme
+from celeriac.exceptions import BrokerUnavailable
+from celeriac.worker.logs import configure_logging
+from celeriac.worker.spawners import ThreadSpawner
+from celeriac.worker.worker import Worker, WorkerOptions, program_worker
+
+logger = logging.getLogger("celeriac.worker")
+
+LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+POOLS: Final = ("prefork", "processes", "threads", "asyncio", "solo")
+FOREIGN_POOLS: Final = ("gevent", "eventlet")
+MADE_FOR_THE_OTHER: Final = ("without_gossip", "without_mingle", "without_heartbeat", "optimization")
+"""Celery's options for machinery that is not there: accepted, so that its command lines go on working."""
+RETRY_PAUSE_S: Final = 0.5
+
+EXAMPLES = """\b
+Examples:
+  celeriac -A shop worker
+  celeriac -A shop worker -c 4 -Q default,mail -n mailer@%h
+  celeriac -A shop worker -c 2 --threads 20 --async 500
+  celeriac -A shop worker --max-tasks-per-child 1000 --time-limit 600
+\b
+Signals:
+  TERM, INT   stop: running tasks have the grace time; a second one stops at once
+  QUIT        stop at once: what runs is given back to its queue
+\b
+Exit codes:
+  0 stopped as asked    1 the broker cannot be reached    2 wrong options, settings or app
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@target_options
+@click.option("-n", "--hostname", metavar="NAME", help="Node name; %h is the host, %n its first part.")
+@click.option("-Q", "--queues", type=NAMES, help="Queues to work on, with commas.  [default: the app's default queue]")
+@click.option(
+    "-c", "--concurrency", type=COUNT, help="Processes, one task at a time each.  [default: one per processor]"
+)
+@click.option("--threads", type=COUNT, help="Slots for tasks with executor='thread'.")
+@click.option("--async", "async_concurrency", type=COUNT, help="Slots for `async def` tasks.")
+@click.option(
+    "-P", "--pool", metavar="KIND", help=f"Run all tasks in one kind of executor: {', '.join(POOLS)}; -c is its size."
+)
+@click.option("--prefetch", type=COUNT, metavar="N", help="Most short tasks an executor is given ahead; 0: none.")
+@click.option("--time-limit", type=SECONDS, metavar="S", help="Hard time limit of tasks that have none of their own.")
+@click.option("--soft-time-limit", type=SECONDS, metavar="S", help="Soft time limit, likewise.")
+@click.option("--max-tasks-per-child", type=POSITIVE, metavar="N", help="Renew a process after N tasks.")
+@click.option("--max-memory-per-child", type=POSITIVE, metavar="KIB", help="Renew a process that has grown so big.")
+@click.option(
+    "--grace", "grace_s", type=SECONDS, metavar="S", help="How long a stopping worker waits for running tasks."
+)
+@click.option("-l", "--loglevel", type=click.Choice(LEVELS, case_sensitive=False), default="INFO", show_default=True)
+@click.option("--log-json", is_flag=True, help="Log one JSON object a line.")
+@click.option(
+    "--wait-for-broker",
+    "wait_s",
+    type=SECONDS,
+    metavar="S",
+    default=10.0,
+    show_default=True,
+    help="Try so long to reach it.",
+)
+@click.option(
+    "--allow-embedded",
+    is_flag=True,
+    envvar="CELERIAC_ALLOW_EMBEDDED",
+    help="Use the embedded broker even with CELERIAC_ENV=production.  [env: CELERIAC_ALLOW_EMBEDDED]",
+)
+@click.option("--without-gossip", is_flag=True, hidden=True)
+@click.option("--without-mingle", is_flag=True, hidden=True)
+@click.option("--without-heartbeat", is_flag=True, hidden=True)
+@click.option("-O", "--optimization", hidden=True)
+@click.pass_context
+def worker(
+    ctx: click.Context,
+    *,
+    pool: str | None,
+    loglevel: str,
+    log_json: bool,
+    wait_s: float,
+    allow_embedded: bool,
+    **given: Any,
+) -> None:
+    """Run tasks until a signal stops it."""
+    target = ctx.ensure_object(Target)
+    kind = _pool_kind(pool)
+    level = logging.getLevelNamesMapping()[loglevel]
+    configure_logging(level, as_json=log_json)
+    app = target.app("whose tasks the worker is to run")
+    changes = _changed_settings(given)
+    app.conf.update(changes)
+    embedded = scheme(app.locations.broker) == "sqlite"
+    if embedded and not allow_embedded and os.environ.get("CELERIAC_ENV") == "production":
+        raise CommandError(
+            f"{app.broker.shown_url()} is the embedded broker, for development and one machine only, and"
+            " CELERIAC_ENV=production; use Redis or RabbitMQ, or give --allow-embedded if you mean it",
+            USAGE,
+        )
+    made = _make_worker(app, target, kind, _worker_options(kind, given), level, log_json, changes)
+    for option in MADE_FOR_THE_OTHER:
+        if given[option]:
+            logger.info("--%s has no meaning here and is ignored", option.replace("_", "-"))
+    _announce(made, log_json=log_json)
+    if embedded:
+        logger.warning(
+            "the embedded broker is for development, and for one machine; use Redis or RabbitMQ in production"
+        )
+    _reach_broker(app, made.queues, wait_s)
+    try:
+        made.run()
+    finally:
+        app.close()
+    logger.info("%s has stopped.", made.hostname)
+
+
+def _pool_kind(pool: str | None) -> str | None:
+    if pool in FOREIGN_POOLS:
+        raise click.BadOptionUsage(
+            "pool",
+            f"-P {pool} does not exist here: write such tasks as `async def` and use --async N, or use -P threads -c N",
+        )
+    if pool is not None and pool not in POOLS:
+        raise click.BadOptionUsage("pool", f"-P {pool!r}: there are {', '.join(POOLS)}")
+    return pool
+
+
+def _worker_options(kind: str | None, given: Mapping[str, Any]) -> WorkerOptions:
+    """Return the options, with Celery's -P and -c turned into sizes of our executors."""
+    concurrency, threads, coroutines = given["concurrency"], given["threads"], given["async_concurrency"]
+    match kind:
+        case "threads":
+            # No processes: tasks that name no other kind go to the threads then.
+            concurrency, threads = 0, threads or concurrency or os.cpu_count() or 1
+        case "asyncio":
+            concurrency, coroutines = 0, coroutines or concurrency or 100
+        case "solo":
+            concurrency = 1
+        case _:
+            pass
+    return WorkerOptions(
+        hostname=given["hostname"],
+        queues=given["queues"] or (),
+        concurrency=concurrency,
+        threads=threads,
+        async_concurrency=coroutines,
+        grace_s=given["grace_s"],
+    )
+
+
+def _changed_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that options override, for this process and for the executors."""
+    names = {
+        "time_limit": "task_time_limit",
+        "soft_time_limit": "task_soft_time_limit",
+        "max_tasks_per_child": "worker_max_tasks_per_child",
+        "max_memory_per_child": "worker_max_memory_per_child",
+        "prefetch": "worker_prefetch_max",
+    }
+    changes = {setting: given[option] for option, setting in names.items() if given[option] is not None}
+    if "task_time_limit" in changes and "task_soft_time_limit" not in changes:
+        # The soft limit that the settings have may lie above: without a wish for one, the hard limit alone holds.
+        changes["task_soft_time_limit"] = None
+    return changes
+
+
+def _make_worker(
+    app: Celeriac,
+    target: Target,
+    kind: str | None,
+    options: WorkerOptions,
+    level: int,
+    log_json: bool,
+    changes: Mapping[str, Any],
+) -> Worker:
+    assert target.app_spec is not None
+    if kind == "solo" and app.broker.durable:
+        return Worker(app, options, lambda hostname: ThreadSpawner(app, hostname), _ready)
+    return program_worker(
+        app,
+        options,
+        app_spec=target.app_spec,
+        workdir=os.getcwd(),
+        loglevel=level,
+        log_json=log_json,
+        settings=changes,
+        on_ready=_ready,
+    )
+
+
+def _ready(worker: Worker) -> None:
+    # Celery's words: process managers and scripts wait for them.
+    logger.info("%s ready.", worker.hostname)
+
+
+def _announce(worker: Worker, *, log_json: bool) -> None:
+    lines = banner_lines(worker)
+    if log_json:
+        for line in lines:
+            logger.info("%s", line)
+    else:
+        click.echo("\n".join(["", *lines, ""]))
+
+
+def _reach_broker(app: Celeriac, queues: tuple[str, ...], wait_s: float) -> None:
+    """Return when the broker answers; what can't pass by itself, such as a wrong password, is an error at once."""
+    deadline = time.monotonic() + wait_s
+    said = False
+    while True:
+        admin = app.broker.admin()
+        try:
+            admin.declare(queues)
+            return
+        except BrokerUnavailable as error:
+            if time.monotonic() >= deadline:
+                raise CommandError(
+                    f"the broker cannot be reached (tried for {wait_s:g} s, see --wait-for-broker): {error}", FAILED
+                ) from None
+            if not said:
+                logger.warning("the broker does not answer yet, trying for %g s: %s", wait_s, mask(str(error)))
+                said = True
+        finally:
+            admin.close()
+        time.sleep(min(RETRY_PAUSE_S, max(0.0, deadline - time.monotonic())))

@@ -1,0 +1,1 @@
+"""The SQLite file that the embedded broker and the embedded result backend share."""

@@ -1,0 +1,68 @@
+"""The Redis broker passes the suite that every broker passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+
+from celeriac.brokers.redis import RedisBroker
+from celeriac.core.ports import Broker
+from celeriac.core.settings import make_settings
+
+pytest.register_assert_rewrite("celeriac.testing")
+from celeriac.testing.broker_suite import BrokerSuite, CutConnections, MakeBroker, PutRaw  # noqa: E402
+
+
+class TestRedis(BrokerSuite):
+    @pytest.fixture
+    def make_broker(self, redis_url: str) -> MakeBroker:
+        def make(**settings: Any) -> Broker:
+            return RedisBroker(redis_url, make_settings(settings))
+
+        return make
+
+    @pytest.fixture
+    def put_raw(self, redis_url: str) -> PutRaw:
+        def put(queue: str, raw: bytes) -> None:
+            with redis.Redis.from_url(redis_url) as client:
+                client.lpush(queue, raw)
+
+        return put
+
+    @pytest.fixture
+    def cut_connections(self, redis_url: str) -> CutConnections:
+        return cutter(redis_url)
+
+
+class TestRedisWithOptions(TestRedis):
+    """The same with other names of keys, in a world that Redis tells nothing of (no CLIENT TRACKING)."""
+
+    @pytest.fixture
+    def make_broker(self, redis_url: str) -> MakeBroker:
+        options = {"global_keyprefix": "shop:", "sep": "|:", "priority_steps": [0, 2, 4, 6, 8]}
+
+        def make(**settings: Any) -> Broker:
+            return RedisBroker(redis_url, make_settings({"broker_transport_options": options, **settings}))
+
+        return make
+
+    @pytest.fixture
+    def put_raw(self, redis_url: str) -> PutRaw:
+        def put(queue: str, raw: bytes) -> None:
+            with redis.Redis.from_url(redis_url) as client:
+                client.lpush(f"shop:{queue}", raw)
+
+        return put
+
+
+def cutter(redis_url: str) -> Callable[[], None]:
+    """Return a function that makes Redis close every connection but its own."""
+
+    def cut() -> None:
+        with redis.Redis.from_url(redis_url) as client:
+            client.client_kill_filter(_type="normal", skipme=True)
+
+    return cut
