@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import pytest
 
 from celeriac.brokers.amqp.broker import AmqpBroker
+from celeriac.core.message import QueueDepth
 from celeriac.core.ports import Broker
 from celeriac.core.settings import make_settings
 from tests.services import PrivateRabbit
@@ -42,6 +43,31 @@ class TestQuorumQueues(BrokerSuite):
             rabbit_server.ctl("close_all_connections", "cut by a test")
 
         return cut
+
+    # AMQP can neither list queues nor count what is claimed: these two cases ask for what it does tell.
+
+    def test_queues_with_messages_are_known(self, broker: Broker) -> None:
+        with self.administering(broker) as admin:
+            assert admin.queues() == []
+            admin.declare(["suite-a", "celery"])
+            assert admin.queues() == ["celery", "suite-a"]
+        with self.administering(broker) as admin:
+            assert admin.queues() == ["celery"]  # the default queue: others are known to those who declare them
+
+    def test_declared_queues_exist_and_are_empty(self, broker: Broker) -> None:
+        with self.administering(broker) as admin:
+            admin.declare(["suite", "suite-other"])
+            admin.declare(["suite"])
+            depths = admin.depths(["suite", "suite-other"])
+            assert depths == [QueueDepth(queue, 0, 0, None, 0) for queue in ("suite", "suite-other")]
+
+    def test_an_unknown_queue_is_empty(self, broker: Broker) -> None:
+        with self.administering(broker) as admin:
+            assert self.depth(admin, "suite-never-used") == QueueDepth("suite-never-used", 0, 0, None, 0)
+            assert admin.purge("suite-never-used") == 0
+            assert admin.dead_letters("suite-never-used", 10) == []
+            assert admin.dead_retry("suite-never-used", ["1"]) == 0
+            assert admin.dead_purge("suite-never-used", ["1"]) == 0
 
 
 class TestClassicQueues(TestQuorumQueues):

@@ -10,7 +10,15 @@ import pytest
 from celeriac.core.effects import ACK
 from celeriac.core.message import Delivery, Message
 from celeriac.worker.entry import Entry
-from celeriac.worker.executor.frames import PACKET_MAX_BYTES, Done, ReportReader, Started, encode_report, receive_job
+from celeriac.worker.executor.frames import (
+    PACKET_MAX_BYTES,
+    Done,
+    Report,
+    ReportReader,
+    Started,
+    encode_report,
+    receive_job,
+)
 from celeriac.worker.handle import Handle
 
 
@@ -128,7 +136,7 @@ def test_the_executor_sees_the_end_when_the_handle_closes(executor: Executor) ->
 
 
 def test_reports_are_cut_from_the_stream_wherever_it_is_split() -> None:
-    reports = [Started(5), Done(1, ACK, state="SUCCESS"), Done(2, ACK, runtime_s=0.5)]
+    reports: list[Report] = [Started(5), Done(1, ACK, state="SUCCESS"), Done(2, ACK, runtime_s=0.5)]
     stream = b"".join(encode_report(report) for report in reports)
     for size in (1, 2, 3, 7, len(stream)):
         reader = ReportReader()

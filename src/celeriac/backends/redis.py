@@ -128,7 +128,8 @@ class RedisResultListener:
         connection = self._connection
         if connection is not None and connection.is_open:
             for some in _parts(list(ids), _CHANNELS_AT_ONCE):
-                connection.send("UNSUBSCRIBE", *map(self._keys.task, some))
+                done = connection.change_channels("UNSUBSCRIBE", [self._keys.task(task_id) for task_id in some])
+                done.add_done_callback(_no_matter)
 
     async def run(self) -> None:
         """Receive until cancelled; raises `BackendUnavailable` when the connection is lost."""
@@ -155,16 +156,19 @@ class RedisResultListener:
         return self._connection
 
     async def _subscribe(self, connection: Connection, ids: Sequence[str]) -> None:
-        stored: list[asyncio.Future[Any]] = []
+        answers: list[asyncio.Future[Any]] = []
         for some in _parts(ids, _KEYS_AT_ONCE):
             keys = [self._keys.task(task_id) for task_id in some]
-            connection.send("SUBSCRIBE", *keys)
+            answers.append(connection.change_channels("SUBSCRIBE", keys))
             # In the order of the server: what is published after this reading arrives after this reply.
             reading = connection.call("MGET", *keys)
             reading.add_done_callback(self._teller(some))
-            stored.append(reading)
-        for reading in stored:
-            await asyncio.shield(reading)  # to be told although this call is cancelled
+            answers.append(reading)
+        # Shielded: what was stored is to be told although this call is cancelled.
+        outcomes = await asyncio.shield(asyncio.gather(*answers, return_exceptions=True))
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     def _teller(self, ids: Sequence[str]) -> Callable[[asyncio.Future[Any]], None]:
         def tell(reading: asyncio.Future[Any]) -> None:
@@ -213,6 +217,10 @@ class RedisResultWriter:
             if self._connection is None or not self._connection.is_open:
                 self._connection = await Connection.connect(self._address, self._connect_timeout_s)
             return self._connection
+
+
+def _no_matter(done: asyncio.Future[Any]) -> None:
+    done.exception()  # a connection that is lost has no subscriptions left
 
 
 def _deadline() -> float:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from importlib.metadata import version
 
+from celeriac import __version__
 from celeriac.client.registry import TaskRegistry
 from celeriac.core.settings import Settings
 from celeriac.core.urls import scheme
@@ -29,7 +29,7 @@ def banner_lines(worker: Worker) -> list[str]:
         ("lease", f"{settings.worker_lease_s:g} s, renewed every {settings.worker_heartbeat_s:g} s"),
         ("grace", f"{worker.grace_s:g} s for running tasks when it stops"),
     ]
-    head = f"{worker.hostname}  celeriac {version('celeriac')}, Python {platform.python_version()}, {platform.system()}"
+    head = f"{worker.hostname}  celeriac {__version__}, Python {platform.python_version()}, {platform.system()}"
     return [head, *(f"  {name:<10} {value}" for name, value in fields), *_tasks(app.tasks)]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 
-class Names(click.ParamType):
+class Names(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
     """Names with commas between them, as `-Q mail,default`."""
 
     name = "names"
@@ -24,7 +24,7 @@ class Names(click.ParamType):
         return tuple(dict.fromkeys(names))
 
 
-class Json(click.ParamType):
+class Json(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
     """A JSON text, optionally of one type."""
 
     name = "json"
@@ -47,7 +47,7 @@ class Json(click.ParamType):
         return parsed
 
 
-class Moment(click.ParamType):
+class Moment(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
     """A time in ISO 8601; without a zone it is UTC, as everywhere in Celeriac."""
 
     name = "time"
@@ -63,7 +63,7 @@ class Moment(click.ParamType):
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-class SecondsOrMoment(click.ParamType):
+class SecondsOrMoment(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
     """Seconds from now, or a time in ISO 8601."""
 
     name = "seconds|time"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import os
-from importlib.metadata import version
 from typing import Any
 
 import click
 
+from celeriac import __version__
 from celeriac.cli.call import call
 from celeriac.cli.completion import completion
 from celeriac.cli.dead import dead
@@ -56,7 +56,7 @@ class RootGroup(click.Group):
 @click.group(cls=RootGroup, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @target_options
 @click.option("--traceback", is_flag=True, help="Show the program's own traceback with an error.")
-@click.version_option(version("celeriac"), "--version", message="celeriac %(version)s")
+@click.version_option(__version__, "--version", message="celeriac %(version)s")
 @click.pass_context
 def celeriac(ctx: click.Context, traceback: bool) -> None:
     """Run workers, call tasks, and look after queues."""

@@ -90,6 +90,7 @@ Exit codes:
 @click.pass_context
 def worker(
     ctx: click.Context,
+    /,
     *,
     pool: str | None,
     loglevel: str,

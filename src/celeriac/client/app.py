@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, overload
 
+from msgspec.structs import replace
+
 from celeriac.backends import open_backend
 from celeriac.brokers import open_broker
 from celeriac.client import calls, result
@@ -101,8 +103,6 @@ class Celeriac:
         self._locations: Locations | None = None
         self._own_broker = broker
         self._own_backend = backend
-        self._broker: Broker | None = broker
-        self._backend: Backend | None = backend
         self._by_process: dict[int, Connections] = {}
         self._origin = (0, "")
         self.conf = Conf({}, self._settings_changed)
@@ -250,16 +250,23 @@ class Celeriac:
     @property
     def broker(self) -> Broker:
         """The broker. Raises `ImproperlyConfigured` for a URL that names none."""
-        if self._broker is None:
-            self._broker = open_broker(self.locations.broker, self.settings)
-        return self._broker
+        return self._connections.broker
 
     @property
     def backend(self) -> Backend:
         """The result backend. Raises `ImproperlyConfigured` for a URL that names none."""
-        if self._backend is None:
-            self._backend = open_backend(self.locations.backend, self.settings)
-        return self._backend
+        return self._connections.backend
+
+    def _open_broker(self) -> Broker:
+        return self._own_broker or open_broker(self.locations.broker, self._located_settings())
+
+    def _open_backend(self) -> Backend:
+        return self._own_backend or open_backend(self.locations.backend, self._located_settings())
+
+    def _located_settings(self) -> Settings:
+        """Return the settings with the URLs in force: broker and backend look at each other's."""
+        broker_url, backend_url = self.locations
+        return replace(self.settings, broker_url=broker_url, result_backend=backend_url)
 
     @property
     def origin(self) -> str:
@@ -285,7 +292,7 @@ class Celeriac:
         here = self._by_process.get(pid)
         if here is None:
             # `setdefault` settles a race of two threads; making one opens nothing.
-            here = self._by_process.setdefault(pid, Connections(self.broker, self.backend))
+            here = self._by_process.setdefault(pid, Connections(self._open_broker, self._open_backend))
         return here
 
     @property
@@ -296,10 +303,6 @@ class Celeriac:
     def _waiter(self) -> ResultWaiter:
         return self._connections.waiter
 
-    @property
-    def _waiter_if_pushed(self) -> ResultWaiter | None:
-        return self._connections.waiter if self.reply_to is not None else None
-
     def close(self) -> None:
         """Send what coroutines have handed over, and close this process's connections; the next use opens new ones.
 
@@ -309,7 +312,6 @@ class Celeriac:
         if here is not None:
             here.close(self.settings.publish_timeout_s)
         self._locations = None
-        self._broker, self._backend = self._own_broker, self._own_backend
 
     def __enter__(self) -> Self:
         return self

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from celeriac.client.async_publisher import AsyncPublisher
@@ -21,11 +21,12 @@ class Connections:
     shared socket would end the parent's connection.
     """
 
-    def __init__(self, broker: Broker, backend: Backend) -> None:
-        self.pid = os.getpid()
-        self._broker = broker
-        self._backend = backend
-        self._opening = threading.Lock()
+    def __init__(self, open_broker: Callable[[], Broker], open_backend: Callable[[], Backend]) -> None:
+        self._open_broker = open_broker
+        self._open_backend = open_backend
+        self._opening = threading.RLock()  # one may need another
+        self._broker: Broker | None = None
+        self._backend: Backend | None = None
         self._publisher: Publisher | None = None
         self._async_publisher: AsyncPublisher | None = None
         self._reader: ResultReader | None = None
@@ -34,22 +35,39 @@ class Connections:
         self._reply_to_known = False
 
     @property
+    def broker(self) -> Broker:
+        """The broker."""
+        if self._broker is None:
+            with self._opening:
+                if self._broker is None:
+                    self._broker = self._open_broker()
+        return self._broker
+
+    @property
+    def backend(self) -> Backend:
+        """The result backend."""
+        if self._backend is None:
+            with self._opening:
+                if self._backend is None:
+                    self._backend = self._open_backend()
+        return self._backend
+
+    @property
     def publisher(self) -> Publisher:
         """The one publisher."""
         if self._publisher is None:
             with self._opening:
                 if self._publisher is None:
-                    self._publisher = Publisher(self._broker.producer(), self._broker.shown_url())
+                    self._publisher = Publisher(self.broker.producer(), self.broker.shown_url())
         return self._publisher
 
     @property
     def async_publisher(self) -> AsyncPublisher:
         """The one publisher for coroutines."""
         if self._async_publisher is None:
-            publisher = self.publisher
             with self._opening:
                 if self._async_publisher is None:
-                    self._async_publisher = AsyncPublisher(publisher)
+                    self._async_publisher = AsyncPublisher(self.publisher)
         return self._async_publisher
 
     @property
@@ -58,7 +76,7 @@ class Connections:
         if self._reader is None:
             with self._opening:
                 if self._reader is None:
-                    self._reader = self._backend.reader()
+                    self._reader = self.backend.reader()
         return self._reader
 
     @property
@@ -67,13 +85,13 @@ class Connections:
         if self._waiter is None:
             with self._opening:
                 if self._waiter is None:
-                    self._waiter = ResultWaiter(self._backend.listener(), self._backend.shown_url())
+                    self._waiter = ResultWaiter(self.backend.listener(), self.backend.shown_url())
         return self._waiter
 
     def reply_to(self, timeout_s: float) -> str | None:
         """Return the reply queue of this process, None where results are stored; `timeout_s` limits the first look."""
         if not self._reply_to_known:
-            self._reply_to = self.waiter.reply_to(timeout_s) if self._backend.stores else None
+            self._reply_to = self.waiter.reply_to(timeout_s) if self.backend.stores else None
             self._reply_to_known = True
         return self._reply_to
 

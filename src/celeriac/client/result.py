@@ -17,14 +17,11 @@ from celeriac.wire.result_meta import ResultMeta, decode
 
 if TYPE_CHECKING:
     from celeriac.client.app import Celeriac
-    from celeriac.client.result_waiter import ResultWaiter
 
 R = TypeVar("R")
 Callback = Callable[[str, Any], object]
 
 PENDING: Final = ResultMeta(status=states.PENDING, task_id="")
-PEEK_S: Final = 0.05
-"""How long a look at a backend that sends results waits for what may just be arriving."""
 
 
 class ResultBase(Generic[R]):
@@ -256,7 +253,8 @@ class AsyncResult(ResultBase[R]):
         self._check_place(disable_sync_subtasks)
         document = self._document
         if document is None:
-            waiter = self._waiter()
+            self._require_backend()
+            waiter = self.app._waiter
             future = waiter.expect(self.id)
             try:
                 async with asyncio.timeout(timeout):
@@ -301,27 +299,14 @@ class AsyncResult(ResultBase[R]):
         """Return the document as it is now; a ready one is kept."""
         if self.ignored:
             return None
-        waiter = self.app._waiter_if_pushed
-        if waiter is not None:
-            return self._peek(waiter)
+        self._require_backend()
         document = self.app._reader.fetch([self.id]).get(self.id)
         if document is not None and decode(document).status in states.READY_STATES:
             self._document = document
         return document
 
-    def _peek(self, waiter: ResultWaiter) -> bytes | None:
-        """Look at what a backend that sends results has sent so far."""
-        future = waiter.expect(self.id)
-        try:
-            self._document = future.result(PEEK_S)
-        except TimeoutError:
-            return waiter.latest(self.id)
-        finally:
-            waiter.give_up(self.id, future)
-        return self._document
-
     def _wait(self, timeout_s: float | None) -> bytes:
-        waiter = self._waiter()
+        waiter = self.app._waiter
         future = waiter.expect(self.id)
         try:
             return future.result(timeout_s)
@@ -330,13 +315,12 @@ class AsyncResult(ResultBase[R]):
         finally:
             waiter.give_up(self.id, future)
 
-    def _waiter(self) -> ResultWaiter:
+    def _require_backend(self) -> None:
         if not self.app.backend.stores:
             raise ImproperlyConfigured(
                 f"the result of task {self.id} is not kept anywhere: the app has no result backend; give it one, such as"
                 " Celeriac(..., backend='redis://localhost/1')"
             )
-        return self.app._waiter
 
     def _check_place(self, disable_sync_subtasks: bool) -> None:
         running = running_request()

@@ -22,8 +22,6 @@ RECONNECT_FIRST_S: Final = 0.1
 RECONNECT_MAX_S: Final = 5.0
 GIVE_UP_AFTER_S: Final = 60.0
 """A backend that could not be reached for so long fails those who wait, so that `get()` without a timeout never hangs."""
-LATEST_MAX: Final = 10_000
-"""Last states kept for tasks that are watched and not ready, where the backend sends states instead of storing them."""
 
 
 class _Status(Struct):
@@ -48,7 +46,6 @@ class ResultWaiter:
         self._shown_url = shown_url
         self._lock = threading.Lock()
         self._futures: dict[str, list[Future[bytes]]] = {}
-        self._latest: dict[str, bytes] = {}
         self._to_watch: set[str] = set()
         self._to_unwatch: set[str] = set()
         self._changing = False
@@ -60,17 +57,12 @@ class ResultWaiter:
         self._stop: asyncio.Event | None = None
         self._closed = False
 
-    @property
-    def pushes(self) -> bool:
-        """True for a backend that sends results to this process instead of storing them."""
-        return self._listener.reply_to is not None
-
     def reply_to(self, timeout_s: float) -> str | None:
         """Return the reply queue to put into messages, None where results are stored.
 
         The queue is there when this returns; raises `BackendUnavailable` when that takes more than `timeout_s` seconds.
         """
-        if not self.pushes:
+        if self._listener.reply_to is None:
             return None
         if not self._connected.is_set():
             self._ensure_thread()
@@ -102,10 +94,6 @@ class ResultWaiter:
                 del self._futures[task_id]
                 self._unwatch(task_id)
 
-    def latest(self, task_id: str) -> bytes | None:
-        """Return the last document seen of a task that is being watched."""
-        return self._latest.get(task_id)
-
     def close(self, timeout_s: float) -> None:
         """End the thread and fail who still waits. Idempotent, blocking up to `timeout_s` seconds."""
         with self._lock:
@@ -134,7 +122,6 @@ class ResultWaiter:
         started.wait()
 
     def _unwatch(self, task_id: str) -> None:
-        self._latest.pop(task_id, None)
         if task_id in self._to_watch:
             self._to_watch.discard(task_id)
         else:
@@ -231,8 +218,6 @@ class ResultWaiter:
     def _deliver(self, task_id: str, document: bytes) -> None:
         """Take a document from the listener."""
         if _status_of(document) not in READY_STATES:
-            if len(self._latest) < LATEST_MAX:
-                self._latest[task_id] = document
             return
         with self._lock:
             futures = self._futures.pop(task_id, None)

@@ -135,7 +135,7 @@ class BrokerCases:
     delayed_to_head: ClassVar[bool] = True
     """A message that has become due comes before those that wait; where False, it only has to come."""
     depths_tell: ClassVar[frozenset[str]] = frozenset({"ready", "delayed", "claimed", "dead"})
-    """The fields of `QueueDepth` that the broker can fill."""
+    """The fields of `QueueDepth` that the broker can fill; it leaves the others at None or 0."""
     purges_delayed: ClassVar[bool] = True
     """`Admin.purge` deletes delayed messages too."""
     early_s: ClassVar[float] = 0.002
@@ -213,14 +213,18 @@ class BrokerCases:
         assert depth.queue == queue
         return depth
 
+    def counts(self, depth: QueueDepth) -> dict[str, int | None]:
+        """Return those counts that the broker can tell."""
+        return {name: getattr(depth, name) for name in sorted(self.depths_tell)}
+
     def wait_for_depth(self, admin: Admin, queue: str = QUEUE, **expected: int) -> None:
         """Wait until the broker's counts are as expected, as far as it counts them."""
         wanted = {name: number for name, number in expected.items() if name in self.depths_tell}
-        found: dict[str, int] = {}
+        found: dict[str, int | None] = {}
 
         def agrees() -> bool:
-            depth = self.depth(admin, queue)
-            found.update({name: getattr(depth, name) for name in wanted})
+            counts = self.counts(self.depth(admin, queue))
+            found.update({name: counts[name] for name in wanted})
             return found == wanted
 
         self.wait_until(agrees, lambda: f"queue {queue!r}: expected {wanted}, found {found}")

@@ -44,6 +44,8 @@ _MODULE_OF: Final = {
 }
 _OURS: Final = exceptions.__name__
 _FOREIGN_MODULES: Final = frozenset({"celery.exceptions", "billiard.exceptions", "kombu.exceptions"})
+_WRAPPER: Final = "UnpickleableExceptionWrapper"
+_WRAPPER_MODULE: Final = "celery.utils.serialization"
 
 
 def to_wire(exc: BaseException) -> dict[str, Any]:
@@ -68,6 +70,9 @@ def from_wire(document: Any) -> Exception:
     arguments = message if isinstance(message, list | tuple) else (message,)
     if not isinstance(name, str):
         return TaskFailed("Exception", _joined(arguments))
+    if name == _WRAPPER and module == _WRAPPER_MODULE and len(arguments) == 4 and isinstance(arguments[1], str):
+        # What Celery's prefork pool makes of an exception that cannot be pickled: module, name, arguments, text.
+        return TaskFailed(arguments[1], _text(arguments[3]))
     cls = _find_class(module, name) if isinstance(module, str) else None
     if cls is not None:
         try:

@@ -9,6 +9,8 @@ from typing import Any, Final
 MAX_CHARS: Final = 1024
 MAX_LEVELS: Final = 3
 
+_EMPTY: Final[dict[type, str]] = {dict: "{}", tuple: "()", list: "[]"}
+"""Most calls have no keyword arguments, many none at all."""
 _CUT: Final = ", ..."
 _ELLIPSIS: Final = "..."
 
@@ -18,6 +20,8 @@ def short_repr(value: Any, max_chars: int = MAX_CHARS, max_levels: int = MAX_LEV
 
     Never raises: what cannot be shown says so.  It is the text that Celery sends, character for character.
     """
+    if not value and (text := _EMPTY.get(type(value))) is not None:
+        return text
     writer = _Writer(max_chars, max_levels)
     writer.write(value, 0)
     return "".join(writer.parts)

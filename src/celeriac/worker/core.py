@@ -76,9 +76,7 @@ class Core:
         )
         self._dispatch = Dispatch(self._pool, settings, self._give_back)
         self._revocations = Revocations()
-        self._lease = Lease(
-            self._consumer, self._link, settings.worker_heartbeat_s, self._lease_lost, self._revoked
-        )
+        self._lease = Lease(self._consumer, self._link, settings.worker_heartbeat_s, self._lease_lost, self._revoked)
         self._intake = Intake(
             app,
             self._consumer,
@@ -93,6 +91,8 @@ class Core:
         self._loops: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
         self._stop_asked = asyncio.Event()
+        self._changed = asyncio.Event()
+        """Set when a task or an executor has ended, or the deadline has changed."""
         self._deadline = math.inf
         self.tasks_done = 0
 
@@ -103,8 +103,9 @@ class Core:
 
         Raises `ImproperlyConfigured` when the app can't be imported, `OperationalError` when the broker can't be reached.
         """
-        await self._link.open()
+        # The executors first: importing a large app may take longer than a lease lasts.
         await self._pool.start()
+        await self._link.open()
         self._revoked(await self._consumer.revocations())
         for name, loop in (
             ("intake", self._intake.run()),
@@ -128,6 +129,7 @@ class Core:
         """Begin to stop, or stop sooner than asked before: running tasks have `grace_s` seconds left. Idempotent."""
         self._deadline = min(self._deadline, time.monotonic() + grace_s)
         self._stop_asked.set()
+        self._changed.set()
 
     async def stop(self) -> None:
         """Stop claiming, give back what has not begun, let running tasks end until the deadline, then give them back too."""
@@ -135,8 +137,7 @@ class Core:
         await self._cancel("intake")
         for entry in self._dispatch.drain():
             self._give_back(entry)
-        while time.monotonic() < self._deadline and any(handle.running for handle in self._pool.handles):
-            await asyncio.sleep(TICK_S)
+        await self._running_tasks_end()
         await self._cancel("watch")
         for handle in self._pool.handles:
             for entry in [*handle.recall(), *handle.running.values()]:
@@ -148,6 +149,18 @@ class Core:
         for entry in list(self._entries.values()):  # those that the death of an executor brought back meanwhile
             self._give_back(entry)
         await self._leave()
+
+    async def _running_tasks_end(self) -> None:
+        """Wait until nothing runs any more, or the deadline has come; it may be brought forward meanwhile."""
+        while any(handle.running for handle in self._pool.handles):
+            left_s = self._deadline - time.monotonic()
+            if left_s <= 0:
+                return
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), left_s)
+            except TimeoutError:
+                return
 
     async def _leave(self) -> None:
         try:
@@ -189,6 +202,7 @@ class Core:
         if entry is None or self._entries.pop(entry.key, None) is None:
             return  # it was taken from this executor before it could report
         self.tasks_done += 1
+        self._changed.set()
         self._settler.settle(entry, done.verdict, done.publish, done.records)
         if self._pool.note_done(handle):
             self._dispatch.put_back(self._pool.retire(handle))
@@ -203,6 +217,7 @@ class Core:
     def _died(self, death: Death) -> None:
         """Give out again what an executor had not begun, and judge what it ran."""
         handle = death.handle
+        self._changed.set()
         self._dispatch.put_back(death.waiting)
         neighbours: list[Entry] = []
         for entry in death.running:
@@ -249,8 +264,10 @@ class Core:
     # -- what only the core can see -----------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """Look at limits and at what waits, until cancelled."""
+        """Look at limits and at what waits, until cancelled; while there is nothing, do not even look."""
         while True:
+            if not self._entries:
+                await self._dispatch.wait_for_work()
             await asyncio.sleep(TICK_S)
             now = time.monotonic()
             for handle in self._pool.handles:
@@ -287,6 +304,9 @@ class Core:
 
     def _lease_lost(self) -> None:
         """Everything that was ours belongs to others now: end it, so that nothing of it runs twice for long."""
+        if not self._entries:
+            logger.info("the lease had run out, with nothing claimed under it")
+            return
         logger.error("the lease was lost: %d tasks belong to other workers now and are ended here", len(self._entries))
         self._dispatch.drain()
         self._settler.drop_all()
@@ -313,5 +333,3 @@ class Core:
 
     def _drop(self, entry: Entry) -> bool:
         return self._entries.pop(entry.key, None) is not None
-
-

@@ -29,11 +29,13 @@ class Dispatch:
         self._paused_until = 0.0
         self.wanted = asyncio.Event()
         """Set when capacity may have grown."""
+        self._work = asyncio.Event()
 
     # -- in -----------------------------------------------------------------------------------------------------------
 
     def add(self, entry: Entry) -> None:
         """Take a claimed message."""
+        self._work.set()
         self._held[entry.kind].append(entry)
 
     def put_back(self, entries: Iterable[Entry]) -> None:
@@ -42,6 +44,11 @@ class Dispatch:
         for entry in reversed(list(entries)):
             entry.held_since = now
             self._held[entry.kind].appendleft(entry)
+
+    async def wait_for_work(self) -> None:
+        """Wait until the next message is taken."""
+        self._work.clear()
+        await self._work.wait()
 
     # -- out ----------------------------------------------------------------------------------------------------------
 

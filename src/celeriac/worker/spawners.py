@@ -35,6 +35,8 @@ logger = logging.getLogger("celeriac.worker")
 
 STOP_TIMEOUT_S: Final = 5.0
 """How long a fork server that was told to end may take before it is killed."""
+RELAUNCH_PAUSE_S: Final = 2.0
+"""Pause between two attempts to start a fork server in the place of one that died."""
 
 
 class ForkedProcess:
@@ -154,7 +156,13 @@ class ForkServerSpawner:
     async def _restart(self) -> None:
         if self._process is not None:
             await asyncio.to_thread(self._process.wait)
-        await self._launch()
+        while True:
+            try:
+                await self._launch()
+                break
+            except ImproperlyConfigured as error:  # it could once: perhaps the code is just being replaced
+                logger.critical("%s; trying again", error)
+                await asyncio.sleep(RELAUNCH_PAUSE_S)
         living, self._living = self._living, set()
         for number in living:
             self._exited(number, -signal.SIGKILL)
@@ -187,9 +195,7 @@ class ThreadBody:
         """Give the thread up at once, and raise SystemExit in it at its next Python instruction."""
         self._exited()
         if self._thread.ident is not None:
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                ctypes.c_ulong(self._thread.ident), ctypes.py_object(SystemExit)
-            )
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(SystemExit))
 
 
 class ThreadSpawner:

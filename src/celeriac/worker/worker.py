@@ -134,7 +134,9 @@ class Worker:
             nonlocal asked
             asked += 1
             if asked == 1:
-                logger.warning("%s: warm shutdown, running tasks have %g s; once more for a cold one", name, self.grace_s)
+                logger.warning(
+                    "%s: warm shutdown, running tasks have %g s; once more for a cold one", name, self.grace_s
+                )
                 self.stop()
             else:
                 cold(name)

@@ -171,16 +171,20 @@ class AmqpAdmin:
         """Take every dead letter of a queue once, remove those in `ids` (retried or deleted), give back the others."""
         dead = parking.dead_queue(queue)
         with self._connected(WALK_TIMEOUT_S) as (connection, deadline):
-            waiting = connection.run(self._topology.look(dead), deadline) or 0
+            hint = connection.run(self._topology.look(dead), deadline)
+            if hint is None:
+                return 0
             held: dict[int, Delivered] = {}
             try:
-                while waiting > 0:
-                    gets = [methods.basic_get(dead)] * min(waiting, _GETS)
+                # Until it is empty: the count is behind the truth when somebody has just given messages back.
+                more = True
+                while more:
+                    gets = [methods.basic_get(dead)] * min(max(1, hint - len(held)), _GETS)
                     got = [x for x in connection.call(WALK_CHANNEL, gets, deadline) if isinstance(x, Delivered)]
                     for event in got:
                         held[event.delivery_tag] = event
                         visit(event)
-                    waiting = waiting - len(got) if len(got) == len(gets) else 0
+                    more = len(got) == len(gets)
                 return self._end_walk(connection, held, queue, ids or frozenset(), retry, deadline)
             except BaseException:
                 self._drop()  # gives back all that is held

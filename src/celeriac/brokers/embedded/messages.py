@@ -6,12 +6,12 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from math import inf
-from typing import Any, Final, assert_never
+from typing import Any, Final
 
 from msgspec import Struct
 
 from celeriac.brokers.embedded import stored
-from celeriac.core.effects import Ack, Dead, Lost, Requeue, Settlement
+from celeriac.core.effects import Ack, Dead, Lost, Requeue, Settlement, Verdict
 from celeriac.core.message import Delivery, Message
 from celeriac.embedded import results
 from celeriac.embedded.results import EXPIRED_PER_SWEEP, chunks, marks
@@ -155,20 +155,18 @@ def expire_dead(connection: sqlite3.Connection, parked_before: float) -> None:
 def _end(connection: sqlite3.Connection, owner: str, settlement: Settlement, now: float) -> bool:
     if not _is_tag(settlement.tag):
         return False
-    ours = (*settlement.tag, owner)
-    match settlement.verdict:
+    statement, values = _ending(settlement.verdict, now)
+    return connection.execute(f"{statement} WHERE {_OURS}", (*values, *settlement.tag, owner)).rowcount == 1
+
+
+def _ending(verdict: Verdict, now: float) -> tuple[str, tuple[object, ...]]:
+    match verdict:
         case Ack():
-            ended = connection.execute(f"DELETE FROM messages WHERE {_OURS}", ours)
+            return "DELETE FROM messages", ()
         case Requeue():
-            ended = connection.execute(f"UPDATE messages SET state = {READY}, owner = NULL WHERE {_OURS}", ours)
+            return f"UPDATE messages SET state = {READY}, owner = NULL", ()
         case Dead(reason):
-            ended = connection.execute(
-                f"UPDATE messages SET state = {DEAD}, owner = NULL, reason = ?, parked_at = ? WHERE {_OURS}",
-                (reason, now, *ours),
-            )
-        case _ as never:
-            assert_never(never)
-    return ended.rowcount == 1
+            return f"UPDATE messages SET state = {DEAD}, owner = NULL, reason = ?, parked_at = ?", (reason, now)
 
 
 def _is_tag(tag: Any) -> bool:

@@ -78,7 +78,7 @@ class SqliteAdmin:
                 connection.executemany(
                     f"UPDATE messages SET state = {READY}, losses = 0, reason = NULL, parked_at = NULL, payload = ?"
                     " WHERE id = ?",
-                    [(_reset(payload), row_id) for row_id, payload in rows],
+                    [(stored.reset(payload), row_id) for row_id, payload in rows],
                 )
                 revived += len(rows)
             return revived
@@ -132,13 +132,6 @@ def _letter(row_id: int, queue: str, reason: str, parked_at: float, payload: byt
         return DeadLetter(str(row_id), queue, reason, parked_at, stored.decode(payload))
     except BadMessage:
         return DeadLetter(str(row_id), queue, reason, parked_at, None, payload)
-
-
-def _reset(payload: bytes) -> bytes:
-    try:
-        return stored.encode(stored.with_counts_reset(stored.decode(payload)))
-    except BadMessage:
-        return payload  # what is no message has no counts
 
 
 def _row_ids(ids: Iterable[str]) -> list[int]:

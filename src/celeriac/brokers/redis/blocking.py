@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
+import hiredis
+
 from celeriac.brokers.redis.address import Address
 from celeriac.brokers.redis.errors import ConnectionLost, OutcomeUnknown, ReplyError
 from celeriac.brokers.redis.protocol import (
@@ -88,17 +90,19 @@ class BlockingConnection:
             raise ConnectionLost(f"the connection broke while a command was sent: {_text(error)}") from None
 
     def _receive(self, deadline: float) -> Any:
-        while (reply := self._reader.gets()) is INCOMPLETE:
-            try:
+        try:
+            while (reply := self._reader.gets()) is INCOMPLETE:
                 self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
                 data = self._socket.recv(_READ_BYTES)
-            except TimeoutError:
-                raise OutcomeUnknown("it did not answer in time") from None
-            except OSError as error:
-                raise OutcomeUnknown(f"the connection broke before the answer: {_text(error)}") from None
-            if not data:
-                raise OutcomeUnknown("the connection was closed before the answer")
-            self._reader.feed(data)
+                if not data:
+                    raise OutcomeUnknown("the connection was closed before the answer")
+                self._reader.feed(data)
+        except TimeoutError:
+            raise OutcomeUnknown("it did not answer in time") from None
+        except OSError as error:
+            raise OutcomeUnknown(f"the connection broke before the answer: {_text(error)}") from None
+        except hiredis.ProtocolError as error:
+            raise OutcomeUnknown(f"it does not speak Redis' protocol: {error}") from None
         return reply
 
 

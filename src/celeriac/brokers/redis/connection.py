@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 import hiredis
+from msgspec import Struct
 
 from celeriac.brokers.redis.address import Address
 from celeriac.brokers.redis.errors import ConnectionLost, OutcomeUnknown, ReplyError
@@ -26,11 +27,20 @@ from celeriac.brokers.redis.scripts import Script, Scripts, load_scripts
 ANSWER_S: Final = 5.0
 """A server that owes an answer and has said nothing for this long is given up, and the connection with it."""
 
+_CHANNEL_ANSWERS: Final = frozenset({b"subscribe", b"unsubscribe"})
+
 OnPush = Callable[[list[Any]], None]
 
 
 def _ignore_push(push: list[Any]) -> None:
     """Nothing was subscribed to."""
+
+
+class _Waiter(Struct):
+    future: asyncio.Future[Any]
+    sent_at: float
+    pushes: int
+    """How many push messages answer the command; 0: it has a reply, as nearly all have."""
 
 
 class Connection(asyncio.Protocol):
@@ -50,7 +60,7 @@ class Connection(asyncio.Protocol):
         self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Done, with the reason, when the connection is over."""
         self._reader = make_reader()
-        self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self._waiting: deque[_Waiter] = deque()
         self._heard_at = 0.0
         self._transport: asyncio.Transport | None = None
         self._watch: asyncio.TimerHandle | None = None
@@ -100,9 +110,14 @@ class Connection(asyncio.Protocol):
                 raise reply
         return replies
 
-    def send(self, *words: Word) -> None:
-        """Send a command that is answered by push messages only, as SUBSCRIBE is."""
-        self._send(pack(*words), [])
+    def change_channels(self, command: str, channels: Sequence[str]) -> asyncio.Future[Any]:
+        """Send SUBSCRIBE or UNSUBSCRIBE now; the future is done when it has been carried out for every channel.
+
+        These are the only commands that Redis answers by push messages, one for each channel, or by one error.
+        """
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._send(pack(command, *channels), [future], len(channels))
+        return future
 
     def run(self, script: Script, keys: Sequence[str], *args: Word) -> asyncio.Future[Any]:
         """Send a script's call now; the future is its reply. A `ReplyError` NOSCRIPT says that nothing was done."""
@@ -136,12 +151,12 @@ class Connection(asyncio.Protocol):
         """Whether commands can be sent."""
         return not self.closed.done()
 
-    def _send(self, packed: bytes, futures: Sequence[asyncio.Future[Any]]) -> None:
+    def _send(self, packed: bytes, futures: Sequence[asyncio.Future[Any]], pushes: int = 0) -> None:
         if self._transport is None or self.closed.done():
             raise ConnectionLost(self.closed.result() if self.closed.done() else "it is not open")
         sent_at = self._loop.time()
         for future in futures:
-            self._waiting.append((future, sent_at))
+            self._waiting.append(_Waiter(future, sent_at, pushes))
         self._transport.write(packed)
         if self._watch is None:
             self._watch = self._loop.call_later(ANSWER_S, self._look_for_silence)
@@ -158,9 +173,13 @@ class Connection(asyncio.Protocol):
             reader.feed(data)
             while (reply := reader.gets()) is not INCOMPLETE:
                 if isinstance(reply, hiredis.PushNotification):
-                    self.on_push(reply)
-                    continue
-                future, _ = waiting.popleft()
+                    if reply[0] not in _CHANNEL_ANSWERS:
+                        self.on_push(reply)
+                        continue
+                    waiting[0].pushes -= 1
+                    if waiting[0].pushes > 0:
+                        continue
+                future = waiting.popleft().future
                 if future.done():  # its waiter was cancelled
                     continue
                 if isinstance(reply, ReplyError):
@@ -177,8 +196,7 @@ class Connection(asyncio.Protocol):
         self._watch = None
         if not self._waiting or self.closed.done():
             return
-        _, sent_at = self._waiting[0]
-        silent_s = self._loop.time() - max(sent_at, self._heard_at)
+        silent_s = self._loop.time() - max(self._waiting[0].sent_at, self._heard_at)
         if silent_s >= ANSWER_S:
             self._end(f"it did not answer within {ANSWER_S:g} s")
         else:
@@ -193,6 +211,6 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         while self._waiting:
-            future, _ = self._waiting.popleft()
+            future = self._waiting.popleft().future
             if not future.done():
                 future.set_exception(OutcomeUnknown(reason))

@@ -9,6 +9,7 @@ it; 3. tell how each child ended; 4. die with its core, and let its children die
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import logging
@@ -193,7 +194,8 @@ class ForkServer:
                 return
             number = self._children.pop(pid, None)
             if number is not None:
-                self._control.send(encode(Exited(number, os.waitstatus_to_exitcode(status))))
+                with contextlib.suppress(BrokenPipeError):  # the core has closed its end: it is not interested any more
+                    self._control.send(encode(Exited(number, os.waitstatus_to_exitcode(status))))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,33 @@
+"""`rpc://` passes the suite that every result backend passes, as far as results that are sent can be asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from celeriac.backends.rpc import RpcBackend
+from celeriac.core.ports import Backend
+from celeriac.core.settings import make_settings
+from tests.services import PrivateRabbit
+
+pytest.register_assert_rewrite("celeriac.testing")
+from celeriac.testing.backend_suite import BackendSuite, CutConnections, MakeBackend  # noqa: E402
+
+
+class TestRpcBackend(BackendSuite):
+    keeps = False
+
+    @pytest.fixture
+    def make_backend(self, rabbit_url: str) -> MakeBackend:
+        def make(**settings: Any) -> Backend:
+            return RpcBackend(make_settings({"broker_url": rabbit_url} | settings))
+
+        return make
+
+    @pytest.fixture
+    def cut_connections(self, rabbit_server: PrivateRabbit) -> CutConnections:
+        def cut() -> None:
+            rabbit_server.ctl("close_all_connections", "cut by a test")
+
+        return cut

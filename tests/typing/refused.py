@@ -1,0 +1,54 @@
+"""What type checkers must refuse: each `type: ignore` names the error that has to be there. Checked by mypy, never run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celeriac import Celeriac, Task
+
+app = Celeriac("shop", broker=7)  # type: ignore[arg-type]
+
+
+@app.task
+def add(x: int, y: int = 2) -> int:
+    return x + y
+
+
+@app.task(bind=True)
+def charge(self: Task[..., Any], order_id: int) -> str:
+    return str(order_id)
+
+
+@app.task
+async def fetch(url: str) -> bytes:
+    return url.encode()
+
+
+@app.task(max_retires=3)  # type: ignore[call-overload, untyped-decorator]
+def misspelled() -> None: ...
+
+
+@app.task(max_retries="many")  # type: ignore[call-overload, untyped-decorator]
+def mistyped() -> None: ...
+
+
+def sync_code() -> None:
+    add.delay("one")  # type: ignore[arg-type]
+    add.delay()  # type: ignore[call-arg]
+    add.delay(1, 2, 3)  # type: ignore[call-arg]
+    add.delay(1, z=3)  # type: ignore[call-arg]
+    charge.delay(charge, 1)  # type: ignore[call-arg, arg-type]
+    charge("1")  # type: ignore[arg-type]
+    fetch.delay(3)  # type: ignore[arg-type]
+    add.apply_async((1,), countdwon=3)  # type: ignore[call-arg]
+    add.apply_async((1,), countdown="3")  # type: ignore[arg-type]
+    text: str = add.delay(1).get()  # type: ignore[assignment]
+    body: bytes = fetch("u")  # type: ignore[assignment]
+    print(text, body)
+
+
+async def async_code() -> None:
+    await fetch.adelay(1)  # type: ignore[arg-type]
+    add.adelay(1)  # type: ignore[unused-coroutine]
+    text: str = await (await add.adelay(1))  # type: ignore[assignment]
+    print(text)
