@@ -343,3 +343,12 @@ def test_update_state(app: Celeriac, backend: RecordingBackend) -> None:
     assert (other.state, other.info, other.ready()) == ("PROGRESS", 2, False)
     with pytest.raises(RuntimeError, match="called directly"):
         charge()
+
+
+def test_a_message_that_is_not_sent(app: Celeriac, add: Any, broker: RecordingBroker) -> None:
+    step = dict(add.s(3))
+    message = app.message("shop.add", (1,), None, {"queue": "q"}, parent_id="p", root_id="r", chain=[step])
+    assert (message.queue, message.headers["parent_id"], message.headers["root_id"]) == ("q", "p", "r")
+    assert body_of(message)[2].chain == [step]
+    assert app.message("far.away").queue == "celery"
+    assert broker.sent.batches == []

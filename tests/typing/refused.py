@@ -24,11 +24,11 @@ async def fetch(url: str) -> bytes:
     return url.encode()
 
 
-@app.task(max_retires=3)  # type: ignore[call-overload, untyped-decorator]
+@app.task(max_retires=3)  # type: ignore[call-overload]
 def misspelled() -> None: ...
 
 
-@app.task(max_retries="many")  # type: ignore[call-overload, untyped-decorator]
+@app.task(max_retries="many")  # type: ignore[call-overload]
 def mistyped() -> None: ...
 
 

@@ -47,7 +47,7 @@ def _executors(worker: Worker) -> Iterator[str]:
 def _limits(settings: Settings) -> str:
     hard, soft = settings.task_time_limit, settings.task_soft_time_limit
     limits = [f"{name} {value:g} s" for name, value in (("hard", hard), ("soft", soft)) if value is not None]
-    return f"time limits of tasks that have none of their own: {', '.join(limits) or 'none'}"
+    return f"{', '.join(limits) or 'none'}, for tasks that name no time limit of their own"
 
 
 def _tasks(tasks: TaskRegistry) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from celeriac.cli.errors import CommandError
-from celeriac.cli.output import Column, age, counted, iso, moment, note, print_fields, print_json, print_table
+from celeriac.cli.output import Column, age, confirm, counted, iso, moment, note, print_fields, print_json, print_table
 from celeriac.cli.params import NAMES, POSITIVE
 from celeriac.cli.queues import known_queues
 from celeriac.cli.target import Target, target_options
@@ -22,7 +22,7 @@ from celeriac.core.ports import Admin
 PAGE: Final = 1000
 """How many parked messages are read at once."""
 SEARCHED: Final = 10_000
-"""How many parked messages of a queue `show` looks through."""
+"""How many parked messages of a queue are looked through for one that was named."""
 SHOWN_BODY_BYTES: Final = 4096
 
 EXAMPLES = """\b
@@ -68,6 +68,8 @@ def list_(ctx: click.Context, *, names: tuple[str, ...] | None, limit: int, as_j
         now = time.time()
         columns = [Column(title) for title in ("id", "queue", "task", "parked", "crashes", "reason")]
         print_table(columns, (_row(letter, now) for letter in letters))
+        if not letters:
+            note("nothing is parked")
     if left_out:
         note(f"{counted(left_out, 'more message')} not shown; see --limit")
 
@@ -110,7 +112,7 @@ def purge(ctx: click.Context, *, names: tuple[str, ...] | None, ids: tuple[str, 
     """Delete parked messages for good."""
     if every and not force:
         where = f"of {', '.join(names)}" if names else "of all queues"
-        click.confirm(f"Delete all parked messages {where} for good?", abort=True)
+        confirm(f"Delete all parked messages {where} for good?")
     _act(ctx, names, ids, every, lambda admin: admin.dead_purge, "deleted")
 
 
@@ -132,7 +134,7 @@ def _act(
         act = operation(admin)
         total = 0
         for queue in names or known_queues(app, admin):
-            count = _all_of(admin, queue, act) if every else act(queue, ids)
+            count = _all_of(admin, queue, act) if every else act(queue, _letter_ids(admin, queue, ids))
             if count:
                 click.echo(f"{queue}: {counted(count, 'message')} {done}")
             total += count
@@ -154,10 +156,19 @@ def _all_of(admin: Admin, queue: str, act: Operation) -> int:
         total += count
 
 
+def _letter_ids(admin: Admin, queue: str, ids: Collection[str]) -> list[str]:
+    """Return the broker's own ids of the messages that are meant: they may be named by the task's id, as logs do."""
+    return [letter.id for letter in admin.dead_letters(queue, SEARCHED) if _is_named(letter, ids)]
+
+
+def _is_named(letter: DeadLetter, ids: Collection[str]) -> bool:
+    return letter.id in ids or (letter.message is not None and letter.message.headers.get("id") in ids)
+
+
 def _find(admin: Admin, queues: Collection[str], letter_id: str) -> DeadLetter:
     for queue in queues:
         for letter in admin.dead_letters(queue, SEARCHED):
-            if letter.id == letter_id or (letter.message is not None and letter.message.headers.get("id") == letter_id):
+            if _is_named(letter, (letter_id,)):
                 return letter
     raise CommandError(f"no parked message {letter_id!r}; see: celeriac dead list")
 

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from celeriac.cli.errors import CommandError
+
 
 class Column(NamedTuple):
     """One column of a table."""
@@ -67,6 +69,15 @@ def print_fields(fields: Iterable[tuple[str, object]]) -> None:
 def note(text: str) -> None:
     """Tell something beside the output proper, on standard error."""
     click.echo(clean(text), err=True)
+
+
+def confirm(question: str) -> None:
+    """Ask a person; without a yes the command ends with an error."""
+    try:
+        click.confirm(question, abort=True)
+    except click.Abort:
+        click.echo(err=True)
+        raise CommandError("nothing was deleted; to delete without being asked, give --force") from None
 
 
 def clean(text: str) -> str:

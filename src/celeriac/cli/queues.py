@@ -7,7 +7,7 @@ from collections.abc import Collection
 import click
 from msgspec.structs import asdict
 
-from celeriac.cli.output import Column, age, counted, print_json, print_table
+from celeriac.cli.output import Column, age, confirm, counted, print_json, print_table
 from celeriac.cli.params import NAMES
 from celeriac.cli.target import Target, target_options
 from celeriac.client.app import Celeriac
@@ -73,7 +73,7 @@ def _confirm(app: Celeriac, admin: Admin, chosen: Collection[str]) -> None:
     """Say what is going to be lost, and ask."""
     for depth in admin.depths(chosen):
         click.echo(f"{depth.queue}: {depth.ready} ready, {depth.delayed} delayed")
-    click.confirm(f"Delete them for good from {app.broker.shown_url()}?", abort=True)
+    confirm(f"Delete them for good from {app.broker.shown_url()}?")
 
 
 def known_queues(app: Celeriac, admin: Admin) -> list[str]:

@@ -42,19 +42,21 @@ class Target:
 
     def any_app(self) -> Celeriac:
         """Return the app if one is named, else a nameless one that knows the broker only."""
-        if self.app_spec is not None:
-            return self.app("")
-        if self._app is None:
+        if self.app_spec is None and self._app is None:
             self._prepare()
             # The embedded broker is used where there is one; looking must not make one.
-            if not any(os.environ.get(name) for name in BROKER_VARIABLES) and not EMBEDDED_FILE.exists():
+            if not _broker_in_environment() and not EMBEDDED_FILE.exists():
                 raise CommandError(
                     "no broker given: use -A module, --broker URL, or start in the directory of a program that uses the"
                     " embedded broker",
                     USAGE,
                 )
             self._app = Celeriac("celeriac-command-line")
-        return self._app
+        app = self._app or self.app("")
+        if app.settings.broker_url is None and not _broker_in_environment() and EMBEDDED_FILE.exists():
+            # Named, so that not each command says once more that the embedded broker is used, and where it is.
+            os.environ[BROKER_VARIABLES[0]] = f"sqlite:///{EMBEDDED_FILE.absolute()}"
+        return app
 
     @contextmanager
     def admin(self) -> Iterator[tuple[Celeriac, Admin]]:
@@ -75,6 +77,10 @@ class Target:
             os.environ[BROKER_VARIABLES[0]] = self.broker
         if self.result_backend is not None:
             os.environ[BACKEND_VARIABLES[0]] = self.result_backend
+
+
+def _broker_in_environment() -> bool:
+    return any(os.environ.get(name) for name in BROKER_VARIABLES)
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:

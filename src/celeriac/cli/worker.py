@@ -15,6 +15,7 @@ from celeriac.cli.errors import FAILED, USAGE, CommandError
 from celeriac.cli.params import COUNT, NAMES, POSITIVE, SECONDS
 from celeriac.cli.target import Target, target_options
 from celeriac.client.app import Celeriac
+from celeriac.core.settings import Settings
 from celeriac.core.urls import mask, scheme
 from celeriac.exceptions import BrokerUnavailable
 from celeriac.worker.logs import configure_logging
@@ -105,7 +106,7 @@ def worker(
     level = logging.getLevelNamesMapping()[loglevel]
     configure_logging(level, as_json=log_json)
     app = target.app("whose tasks the worker is to run")
-    changes = _changed_settings(given)
+    changes = _changed_settings(given, app.settings)
     app.conf.update(changes)
     embedded = scheme(app.locations.broker) == "sqlite"
     if embedded and not allow_embedded and os.environ.get("CELERIAC_ENV") == "production":
@@ -165,7 +166,7 @@ def _worker_options(kind: str | None, given: Mapping[str, Any]) -> WorkerOptions
     )
 
 
-def _changed_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+def _changed_settings(given: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     """Return the settings that options override, for this process and for the executors."""
     names = {
         "time_limit": "task_time_limit",
@@ -175,9 +176,10 @@ def _changed_settings(given: Mapping[str, Any]) -> dict[str, Any]:
         "prefetch": "worker_prefetch_max",
     }
     changes = {setting: given[option] for option, setting in names.items() if given[option] is not None}
-    if "task_time_limit" in changes and "task_soft_time_limit" not in changes:
-        # The soft limit that the settings have may lie above: without a wish for one, the hard limit alone holds.
-        changes["task_soft_time_limit"] = None
+    hard, soft = changes.get("task_time_limit"), settings.task_soft_time_limit
+    if hard is not None and soft is not None and soft >= hard:
+        # It would never be reached: unless another one is asked for, the hard limit alone holds.
+        changes.setdefault("task_soft_time_limit", None)
     return changes
 
 

@@ -366,6 +366,26 @@ class Celeriac:
         """Return the signature of a call of a task by its name, or the one that a dict says."""
         return Signature(name, args, kwargs, options, immutable=immutable, app=self)
 
+    def message(
+        self,
+        name: str,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+        *,
+        parent_id: str | None = None,
+        root_id: str | None = None,
+        chain: Sequence[Mapping[str, Any]] | None = None,
+    ) -> Message:
+        """Return the message of a call without sending it; `chain` is what follows it, last step first.
+
+        Options and errors are those of `Task.apply_async`.
+        """
+        task = self.tasks.get(name)
+        defaults = task.defaults if task is not None else self._defaults_of(name)
+        own = {"parent_id": parent_id, "root_id": root_id, "chain": chain}
+        return calls.build_message(self, name, args, kwargs or {}, {**(options or {}), **own}, defaults)
+
     def message_from_invoke(self, invoke: Invoke, index: int = 0, reply_to: str | None = None) -> Message:
         """Return the message of a follow-up; its id is derived from the parent's, so that a repeat gives the same.
 

@@ -108,6 +108,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Unstarted messages for which no slot came free in this time go back to the broker."""
     worker_shutdown_grace_s: NonNegativeFloat = 25.0
     """How long a warm shutdown waits for running tasks before it gives them back."""
+    worker_soft_shutdown_timeout: NonNegativeFloat = 0.0
+    """Seconds that a cold shutdown leaves to running tasks, which makes it a soft one. 0: none."""
     worker_max_tasks_per_child: PositiveInt | None = None
     worker_max_memory_per_child: PositiveInt | None = None
     """KiB of resident memory, looked at after each task."""

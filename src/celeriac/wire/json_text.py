@@ -70,13 +70,15 @@ def exceeds_depth(data: bytes) -> bool:
         data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     # Every second piece between quotes is the inside of a string. What is left are the brackets that count.
     brackets = b"".join(data.split(b'"')[::2]).translate(None, _NO_BRACKETS)
+    # Each round takes the innermost level away, so what is left of well-formed brackets is deeper than the limit.
     for _ in range(MAX_DEPTH):
-        inner = brackets.replace(b"[]", b"").replace(b"{}", b"")
-        if len(inner) == len(brackets):
-            break
-        brackets = inner
-    # Brackets that do not match are left too, but only a nest of more than MAX_DEPTH leaves this many to the parser.
-    return len(brackets) > MAX_DEPTH
+        outer = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if len(outer) == len(brackets):
+            break  # nothing left, or brackets that do not match: the parser says so, unless it would have to nest too deeply
+        brackets = outer
+    else:
+        return bool(brackets)
+    return brackets.count(b"[") + brackets.count(b"{") > MAX_DEPTH
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------

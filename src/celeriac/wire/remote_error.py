@@ -70,9 +70,10 @@ def from_wire(document: Any) -> Exception:
     arguments = message if isinstance(message, list | tuple) else (message,)
     if not isinstance(name, str):
         return TaskFailed("Exception", _joined(arguments))
-    if name == _WRAPPER and module == _WRAPPER_MODULE and len(arguments) == 4 and isinstance(arguments[1], str):
+    if name == _WRAPPER and module == _WRAPPER_MODULE and len(arguments) == 4:
         # What Celery's prefork pool makes of an exception that cannot be pickled: module, name, arguments, text.
-        return TaskFailed(arguments[1], _text(arguments[3]))
+        wrapped = dict(zip(("exc_module", "exc_type", "exc_message"), arguments, strict=False))
+        return from_wire(wrapped)
     cls = _find_class(module, name) if isinstance(module, str) else None
     if cls is not None:
         try:

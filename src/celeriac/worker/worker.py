@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import signal
 import socket
@@ -99,8 +100,8 @@ class Worker:
     def run(self) -> None:
         """Run until a signal asks to stop; blocking, in the main thread.
 
-        SIGTERM or SIGINT: warm shutdown (running tasks have `grace_s` seconds); a second one, or SIGQUIT: cold (they are given
-        back at once).  Raises `ImproperlyConfigured` or `OperationalError` when it can't start.
+        SIGTERM or SIGINT: warm shutdown, running tasks have `grace_s` seconds.  SIGQUIT, or a second one: soft, they have
+        `worker_soft_shutdown_timeout` seconds; where that is 0, cold: they are given back at once.  Raises `ImproperlyConfigured` or `OperationalError` when it can't start.
         """
         asyncio.run(self.serve(handle_signals=True))
 
@@ -128,26 +129,22 @@ class Worker:
                 loop.call_soon_threadsafe(core.request_stop, self.grace_s if grace_s is None else grace_s)
 
     def _handle_signals(self, loop: asyncio.AbstractEventLoop) -> None:
-        asked = 0
+        """Warm, soft, cold: each further signal makes it sooner."""
+        soft_s = self.app.settings.worker_soft_shutdown_timeout
+        left_s = math.inf
 
-        def warm(name: str) -> None:
-            nonlocal asked
-            asked += 1
-            if asked == 1:
-                logger.warning(
-                    "%s: warm shutdown, running tasks have %g s; once more for a cold one", name, self.grace_s
-                )
-                self.stop()
-            else:
-                cold(name)
+        def sooner(name: str, grace_s: float) -> None:
+            nonlocal left_s
+            # A repeated signal goes one step on: from warm to soft, from there to cold.
+            left_s = grace_s if grace_s < left_s else soft_s if soft_s < left_s else 0.0
+            logger.warning("%s: shutting down, running tasks have %g s; once more to make it sooner", name, left_s)
+            self.stop(left_s)
 
-        def cold(name: str) -> None:
-            logger.warning("%s: cold shutdown, running tasks are given back", name)
-            self.stop(0.0)
-
-        loop.add_signal_handler(signal.SIGTERM, warm, "SIGTERM")
-        loop.add_signal_handler(signal.SIGINT, warm, "SIGINT")
-        loop.add_signal_handler(signal.SIGQUIT, cold, "SIGQUIT")
+        # Celery's way to have a process manager's TERM mean QUIT.
+        term_s = soft_s if os.environ.get("REMAP_SIGTERM") == "SIGQUIT" else self.grace_s
+        loop.add_signal_handler(signal.SIGTERM, sooner, "SIGTERM", term_s)
+        loop.add_signal_handler(signal.SIGINT, sooner, "SIGINT", self.grace_s)
+        loop.add_signal_handler(signal.SIGQUIT, sooner, "SIGQUIT", soft_s)
 
 
 def program_worker(

@@ -1,0 +1,388 @@
+"""What the Redis consumer does beyond what every broker must: the doorbell, delays, results, scripts, rights."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from pathlib import Path
+
+import pytest
+import redis
+
+from celeriac.brokers.redis import RedisBroker
+from celeriac.core.effects import ACK, REQUEUE, Dead, Record, Settlement
+from celeriac.core.message import Delivery, Revocation
+from celeriac.core.settings import make_settings
+from celeriac.exceptions import OperationalError
+from celeriac.testing.broker_base import QUEUE, ids, make_message, make_messages
+from tests.brokers.redis_worker import DEADLINE_S, claim_all, opened, publish, redis_broker
+from tests.services import PrivateRedis
+
+LONG_LEASE = 60.0
+ROOT = Path(__file__).parents[2]
+
+
+# -- doorbell and delays -----------------------------------------------------------------------------------------------
+
+
+def test_an_idle_worker_hardly_talks_to_redis(redis_url: str) -> None:
+    async def scenario() -> None:
+        async with opened(redis_url, "a", "b", "c", worker_lease_s=LONG_LEASE) as consumer:
+            await consumer.claim(1, 0.1)
+            with redis.Redis.from_url(redis_url) as client:
+                before = int(client.info("commandstats")["cmdstat_evalsha"]["calls"])
+                await consumer.claim(1, 2.0)
+                calls = int(client.info("commandstats")["cmdstat_evalsha"]["calls"]) - before
+            assert calls <= 4  # a try each second, and one at each end
+
+    asyncio.run(scenario())
+
+
+def test_the_bell_rings_for_every_queue_and_priority(redis_url: str) -> None:
+    async def scenario() -> None:
+        async with opened(redis_url, "a", "b", worker_lease_s=LONG_LEASE) as consumer:
+            for queue in ("a", "b"):
+                for priority in (0, 9):
+                    rung = asyncio.create_task(consumer.claim(1, DEADLINE_S))
+                    message = make_message(queue, priority=priority)
+                    await asyncio.to_thread(publish, redis_url, [message])
+                    claimed = await rung
+                    assert ids(claimed) == [message.id]
+                    # Given back by ourselves, it rings for ourselves as well.
+                    again = asyncio.create_task(consumer.claim(1, DEADLINE_S))
+                    await consumer.settle([Settlement(claimed[0].tag, REQUEUE)])
+                    claimed = await again
+                    assert ids(claimed) == [message.id]
+                    await consumer.settle([Settlement(claimed[0].tag, ACK)])
+
+    asyncio.run(scenario())
+
+
+def test_a_waiting_claim_hands_out_what_becomes_due(redis_url: str) -> None:
+    """Nobody keeps the house here: who waits sees to the delays of its own queues."""
+
+    async def scenario() -> None:
+        async with opened(redis_url, worker_lease_s=LONG_LEASE) as consumer:
+            waiting = asyncio.create_task(consumer.claim(1, DEADLINE_S))
+            await asyncio.sleep(0.05)
+            due_at = time.time() + 0.3
+            later, sooner = make_message(not_before=due_at + 3600), make_message(not_before=due_at)
+            await asyncio.to_thread(publish, redis_url, [later, sooner])
+            assert ids(await waiting) == [sooner.id]
+            assert time.time() >= due_at
+
+    asyncio.run(scenario())
+
+
+def test_the_house_moves_delays_of_queues_that_nobody_reads(redis_url: str) -> None:
+    publish(redis_url, [make_message("unread", not_before=time.time() + 0.2) for _ in range(3)])
+
+    async def scenario() -> None:
+        with redis.Redis.from_url(redis_url) as client:
+            async with opened(redis_url, worker_lease_s=LONG_LEASE) as consumer:
+                until = time.monotonic() + DEADLINE_S
+                while client.llen("unread") < 3:
+                    assert time.monotonic() < until
+                    pause_s = await consumer.maintain()
+                    assert 0 <= pause_s <= 1
+                    await asyncio.sleep(pause_s)
+            assert not client.exists("celeriac:delayed:unread")
+
+    asyncio.run(scenario())
+
+
+def test_many_workers_race_for_few_messages_and_lose_none(redis_url: str) -> None:
+    messages = make_messages(100)
+    producer = redis_broker(redis_url).producer()
+
+    async def scenario() -> None:
+        async with (
+            opened(redis_url, worker_lease_s=LONG_LEASE) as one,
+            opened(redis_url, worker_lease_s=LONG_LEASE) as two,
+            opened(redis_url, worker_lease_s=LONG_LEASE) as three,
+        ):
+            claimed: list[Delivery] = []
+
+            async def work(consumer: object) -> None:
+                while len(claimed) < len(messages):
+                    claimed.extend(await consumer.claim(1, 0.2))  # type: ignore[attr-defined]
+
+            async def send() -> None:
+                for message in messages:
+                    await asyncio.to_thread(producer.publish, [message], DEADLINE_S)
+
+            await asyncio.gather(work(one), work(two), work(three), send())
+            assert sorted(ids(claimed)) == sorted(ids(messages))
+
+    asyncio.run(scenario())
+    producer.close()
+
+
+# -- rights ------------------------------------------------------------------------------------------------------------
+
+
+def documented_rights() -> list[str]:
+    """The rules of the ACL that the operator's page says to set."""
+    page = (ROOT / "docs" / "brokers" / "redis.md").read_text()
+    (block,) = re.findall(r"ACL SETUSER celeriac (.*?)```", page, re.DOTALL)
+    rules: list[str] = [word for word in re.split(r"[\s\\]+", block) if word and not word.startswith(">")]
+    return rules
+
+
+def test_the_documented_rights_are_enough(own_redis: PrivateRedis) -> None:
+    rights = documented_rights()
+    assert "on" in rights
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.execute_command("ACL", "SETUSER", "shop", "reset", ">secret", *rights)
+    url = f"redis://shop:secret@127.0.0.1:{own_redis.port}/0"
+    broker = RedisBroker(url, make_settings({"result_backend": f"{url[:-1]}1"}))
+    producer, admin = broker.producer(), broker.admin()
+    admin.declare([QUEUE])
+    producer.publish([*make_messages(3), make_message(not_before=time.time() + 0.1)], DEADLINE_S)
+    admin.revoke([Revocation("some", time.time() + 60)])
+
+    async def scenario() -> None:
+        consumer = broker.consumer()
+        await consumer.open("test@rights", [QUEUE])
+        assert consumer._doorbell.is_told
+        assert len(await consumer.revocations()) == 1
+        first, second, third, fourth = await claim_all(consumer, 4)
+        record = Record("some", "SUCCESS", b'{"status": "SUCCESS"}', 60.0)
+        assert not await consumer.settle(
+            [
+                Settlement(first.tag, ACK, make_messages(1), [record]),
+                Settlement(second.tag, REQUEUE),
+                Settlement(third.tag, Dead("why"), [make_message(not_before=time.time() + 60)]),
+            ]
+        )
+        await consumer.publish(make_messages(2))
+        assert fourth.message
+        await consumer.release()
+        await consumer.close()
+
+    asyncio.run(scenario())
+    (letter,) = admin.dead_letters(QUEUE, 10)
+    assert admin.dead_retry(QUEUE, [letter.id]) == 1
+    assert [depth.queue for depth in admin.depths(admin.queues())] == [QUEUE]
+    assert admin.purge(QUEUE) == 7
+    admin.close()
+    producer.close()
+
+
+def test_without_the_right_to_be_told_it_looks_by_itself(
+    own_redis: PrivateRedis, caplog: pytest.LogCaptureFixture
+) -> None:
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.execute_command("ACL", "SETUSER", "shop", "on", ">secret", "~*", "&*", "+@all", "-client|tracking")
+    url = f"redis://shop:secret@127.0.0.1:{own_redis.port}/0"
+
+    async def scenario() -> None:
+        async with opened(url, worker_lease_s=LONG_LEASE) as consumer:
+            for _ in range(3):
+                waiting = asyncio.create_task(consumer.claim(1, DEADLINE_S))
+                await asyncio.sleep(0.05)
+                await asyncio.to_thread(publish, own_redis.url, [message := make_message()])
+                assert ids(await waiting) == [message.id]
+            assert consumer._connection is not None
+            consumer._connection.close()
+            await consumer.heartbeat()
+
+    with caplog.at_level(logging.WARNING, "celeriac"):
+        asyncio.run(scenario())
+    assert len([record for record in caplog.records if "CLIENT TRACKING" in record.message]) == 1, "said once"
+
+
+def test_a_missing_right_is_named(own_redis: PrivateRedis) -> None:
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.execute_command("ACL", "SETUSER", "shop", "on", ">secret", "~*", "&*", "+@all", "-lpush", "-evalsha")
+    url = f"redis://shop:secret@127.0.0.1:{own_redis.port}/0"
+    with pytest.raises(OperationalError, match=r"forbids this to user 'shop': NOPERM .*'lpush'"):
+        publish(url, make_messages(1))
+    with pytest.raises(OperationalError, match=r"forbids this to user 'shop': NOPERM .*'evalsha'"):
+        asyncio.run(redis_broker(url).consumer().open("test@0", [QUEUE]))
+
+
+# -- settling ----------------------------------------------------------------------------------------------------------
+
+
+def test_results_are_stored_with_the_settlement_in_the_backends_database(redis_url: str) -> None:
+    (message,) = make_messages(1)
+    publish(redis_url, [message])
+    backend_url = re.sub(r"\d+$", "15", redis_url)
+    settings = {
+        "result_backend": backend_url,
+        "result_backend_transport_options": {"global_keyprefix": "res"},
+    }
+    document = b'{"status": "SUCCESS", "result": "\xc3\xa4"}'
+
+    async def scenario() -> None:
+        with redis.Redis.from_url(backend_url) as client, client.pubsub() as listener:
+            key = f"res_celery-task-meta-{message.id}"
+            listener.subscribe(key)
+            listener.get_message(timeout=DEADLINE_S)
+            async with opened(redis_url, **settings) as consumer:
+                assert consumer.stores_records
+                (claimed,) = await claim_all(consumer, 1)
+                records = [
+                    Record(message.id, "SUCCESS", document, 100.0),
+                    Record(message.id, "FAILURE", b'{"status": "FAILURE"}', 100.0),
+                    Record("for-ever", "FAILURE", b'{"status": "FAILURE"}', None),
+                ]
+                after = make_message("after")
+                assert await consumer.settle([Settlement(claimed.tag, ACK, [after], records)]) == []
+            assert client.get(key) == document
+            assert 0 < client.ttl(key) <= 100
+            assert client.ttl("res_celery-task-meta-for-ever") == -1
+            told = listener.get_message(timeout=DEADLINE_S)
+            assert told is not None
+            assert told["data"] == document
+            client.delete(key, "res_celery-task-meta-for-ever")
+        with redis.Redis.from_url(redis_url) as client:
+            assert client.llen("after") == 1
+            assert not client.exists(key)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "backend", [None, "redis://127.0.0.1:1/0", "redis://shop:x@{place}", "rpc://", "disabled://", "db+sqlite:///x"]
+)
+def test_results_kept_elsewhere_are_not_its_business(redis_url: str, backend: str | None) -> None:
+    place = redis_url.removeprefix("redis://")
+    url = backend.format(place=place) if backend else None
+    assert not RedisBroker(redis_url, make_settings({"result_backend": url})).consumer().stores_records
+    assert RedisBroker(redis_url, make_settings({"result_backend": redis_url})).consumer().stores_records
+
+
+@pytest.mark.parametrize(
+    ("stored", "stays"),
+    [
+        (b'{"status": "SUCCESS", "result": 1}', True),
+        (b'{"status":"SUCCESS"}', True),
+        (b'{"result": 1, "status": "SUCCESS"}', True),
+        (b'{"status": "FAILURE", "result": {"status": "SUCCESS"}}', False),
+        (b'{"result": {"status": "SUCCESS"}, "status": "FAILURE"}', False),
+        (b'{"result": "\\"status\\": \\"SUCCESS\\"", "status": "STARTED"}', False),
+        (b'{"status": "SUCCESSFUL"}', False),
+        (b"SUCCESS", False),
+        (b"[" * 2000, False),
+    ],
+)
+def test_only_a_success_is_never_overwritten(redis_url: str, stored: bytes, stays: bool) -> None:
+    (message,) = make_messages(1)
+    publish(redis_url, [message])
+    new = b'{"status": "FAILURE", "result": null}'
+
+    async def scenario() -> None:
+        with redis.Redis.from_url(redis_url) as client:
+            key = f"celery-task-meta-{message.id}"
+            client.set(key, stored)
+            async with opened(redis_url, result_backend=redis_url) as consumer:
+                (claimed,) = await claim_all(consumer, 1)
+                settlement = Settlement(claimed.tag, ACK, [], [Record(message.id, "FAILURE", new, 100.0)])
+                assert await consumer.settle([settlement]) == []
+            assert client.get(key) == (stored if stays else new)
+
+    asyncio.run(scenario())
+
+
+def test_large_batches_are_split(redis_url: str) -> None:
+    messages = make_messages(1300)
+    publish(redis_url, messages)
+
+    async def scenario() -> None:
+        async with opened(redis_url, worker_lease_s=LONG_LEASE, result_backend=redis_url) as consumer:
+            claimed = await claim_all(consumer, 1300)
+            assert ids(claimed) == ids(messages)
+            settlements = [
+                Settlement(
+                    delivery.tag,
+                    ACK,
+                    [],
+                    [Record(f"{number}", "SUCCESS", b'{"status": "SUCCESS"}' + b" " * 8000, 60.0)],
+                )
+                for number, delivery in enumerate(claimed)
+            ]
+            assert await consumer.settle(settlements[:100]) == []
+            lost = await consumer.settle(settlements)
+            assert [one.tag for one in lost] == [delivery.tag for delivery in claimed[:100]]
+            with redis.Redis.from_url(redis_url) as client:
+                assert client.exists(*(f"celery-task-meta-{number}" for number in range(1300))) == 1300
+
+    asyncio.run(scenario())
+
+
+def test_a_claim_of_large_messages_is_bounded(redis_url: str) -> None:
+    messages = make_messages(100)
+    for message in messages:
+        message.body = b'["' + b"x" * 700_000 + b'"]'
+    producer = redis_broker(redis_url).producer()
+    for message in messages:
+        producer.publish([message], DEADLINE_S)
+    producer.close()
+
+    async def scenario() -> None:
+        async with opened(redis_url, worker_lease_s=LONG_LEASE) as consumer:
+            claimed = await consumer.claim(100, 1.0)
+            assert len(claimed) < 100
+            claimed += await claim_all(consumer, 100 - len(claimed))
+            assert ids(claimed) == ids(messages)
+
+    asyncio.run(scenario())
+
+
+def test_scripts_that_the_server_has_dropped_are_loaded_again(redis_url: str) -> None:
+    publish(redis_url, make_messages(3))
+
+    async def scenario() -> None:
+        async with opened(redis_url) as consumer:
+            with redis.Redis.from_url(redis_url) as client:
+                claimed: list[Delivery] = []
+                for _ in range(3):
+                    client.script_flush()
+                    claimed += await consumer.claim(1, 1.0)
+                    client.script_flush()
+                    assert await consumer.heartbeat()
+                client.script_flush()
+                assert await consumer.settle([Settlement(delivery.tag, ACK) for delivery in claimed]) == []
+                client.script_flush()
+                await consumer.maintain()
+
+    asyncio.run(scenario())
+
+
+def test_revocations_come_again_after_the_server_lost_its_memory(own_redis: PrivateRedis) -> None:
+    async def scenario() -> None:
+        async with opened(own_redis.url) as consumer:
+            admin = redis_broker(own_redis.url).admin()
+            for name in ("one", "two"):
+                revocation = Revocation(name, time.time() + 60)
+                await asyncio.to_thread(admin.revoke, [revocation])
+                assert await consumer.revocations() == [revocation]
+                with redis.Redis.from_url(own_redis.url) as client:
+                    client.flushall()
+                assert await consumer.revocations() == []
+            admin.close()
+
+    asyncio.run(scenario())
+
+
+def test_depths_count_claims_by_queue_over_all_workers(redis_url: str) -> None:
+    publish(redis_url, [*make_messages(5, "a"), *make_messages(3, "b", priority=9), make_message("a", priority=3)])
+
+    async def scenario() -> None:
+        async with opened(redis_url, "a", "b") as one, opened(redis_url, "a") as two:
+            await one.claim(4, 1.0)
+            await two.claim(1, 1.0)
+            admin = redis_broker(redis_url).admin()
+            a, b = await asyncio.to_thread(admin.depths, ["a", "b"])
+            admin.close()
+            assert a.ready + a.claimed == 6
+            assert b.ready + b.claimed == 3
+            assert a.claimed + b.claimed == 5
+            assert a.oldest_age_s is not None
+            assert 0 <= a.oldest_age_s < 600
+
+    asyncio.run(scenario())

@@ -1,0 +1,209 @@
+"""A program of a Celery user: it sends tasks and reads their results with Celery alone.
+
+Reads requests from standard input, one JSON object a line: the name of one of the functions below and its arguments; answers
+each with a line of its own.  `null` ends it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from celery import chain, group
+
+from tests.interop.celery_app import app, make_app
+
+TIMEOUT_S = 30.0
+
+VALUES = [
+    None,
+    True,
+    2**70,
+    1.5,
+    "žluťoučký \N{HORSE}",
+    [1, [2, {"three": 3}]],
+    datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
+    datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=5, minutes=30))),
+    datetime(2026, 1, 2, 3, 4, 5),  # noqa: DTZ001 - a naive one has to stay naive
+    date(2026, 1, 2),
+    time(3, 4, 5, 6),
+    Decimal("12.340"),
+    UUID("12345678123456781234567812345678"),
+    b"text",
+    b"\x00\xff",
+]
+"""Everything that Celery's JSON can carry."""
+
+
+def task(name: str) -> Any:
+    return app.tasks[f"shop.{name}"]
+
+
+def how_it_ended(result: Any) -> dict[str, Any]:
+    """Wait for a result and tell all that Celery's AsyncResult says of it."""
+    seen = []
+    value = result.get(timeout=TIMEOUT_S, propagate=False, on_message=lambda meta: seen.append(meta["status"]))
+    error = isinstance(value, BaseException)
+    return {
+        "id": result.id,
+        "state": result.state,
+        "value": None if error else value,
+        "error": f"{type(value).__module__}.{value!r}" if error else None,
+        "traceback": result.traceback,
+        "seen": seen,
+        "dated": isinstance(result.date_done, datetime),
+    }
+
+
+# -- what tests ask for -----------------------------------------------------------------------------------------------
+
+
+def send(name: str, args: list[Any], **options: Any) -> str:
+    """Send one task and do not wait."""
+    result_id: str = task(name).apply_async(args, **options).id
+    return result_id
+
+
+def run(name: str, args: list[Any], **options: Any) -> dict[str, Any]:
+    """Send one task and wait for its end."""
+    return how_it_ended(task(name).apply_async(args, **options))
+
+
+def run_by_name(name: str, args: list[Any]) -> dict[str, Any]:
+    """As `run`, from a program that does not have the task."""
+    return how_it_ended(app.send_task(name, args))
+
+
+def run_with_protocol_1(name: str, args: list[Any], **options: Any) -> dict[str, Any]:
+    with make_app(task_protocol=1) as old_app:
+        return how_it_ended(old_app.tasks[f"shop.{name}"].apply_async(args, **options))
+
+
+def run_at(name: str, args: list[Any], after_s: float, offset_minutes: int) -> dict[str, Any]:
+    """Run at a time of another time zone."""
+    moment = datetime.now(timezone(timedelta(minutes=offset_minutes))) + timedelta(seconds=after_s)
+    return how_it_ended(task(name).apply_async(args, eta=moment))
+
+
+def state_of(result_id: str) -> str:
+    state: str = app.AsyncResult(result_id).state
+    return state
+
+
+def wait_for(result_id: str) -> dict[str, Any]:
+    return how_it_ended(app.AsyncResult(result_id))
+
+
+def changed_values() -> list[str]:
+    """Send each of `VALUES` there and back; return what came back different."""
+    results = [task("echo").delay(value) for value in VALUES]
+    pairs = [(sent, result.get(timeout=TIMEOUT_S)) for sent, result in zip(VALUES, results, strict=True)]
+    return [f"{sent!r} -> {back!r}" for sent, back in pairs if repr(back) != repr(sent)]
+
+
+def send_ignored(key: str) -> Any:
+    """What Celery returns for a result that it said to ignore, by the task's own option and by the call's."""
+    quiet = task("quiet").apply_async(kwargs={"key": key})
+    told = task("note").apply_async(kwargs={"key": f"{key}-told"}, ignore_result=True)
+    return [quiet.get(), told.get(), quiet.id, told.id]
+
+
+def link(key: str) -> dict[str, Any]:
+    """A task with a callback that takes its result, one that does not, and a third that is called when it fails."""
+    callbacks = [task("note").s(key=key), task("note").si(key=f"{key}-immutable")]
+    return how_it_ended(task("add").apply_async((1, 2), link=callbacks, link_error=task("note").s(key=f"{key}-error")))
+
+
+def link_error(key: str) -> dict[str, Any]:
+    """A task that fails, with an errback that is a task with one argument, the failed task's id."""
+    errback = task("note").s(key=key)
+    return how_it_ended(task("fail").apply_async(("own",), link_error=errback, link=task("note").s(key=f"{key}-link")))
+
+
+def link_error_of_three() -> str:
+    """As `link_error`, with an errback that takes request, exception and traceback."""
+    result_id: str = task("fail").apply_async(("own",), link_error=task("note_failure").s()).id
+    return result_id
+
+
+def run_chain(numbers: list[int]) -> dict[str, Any]:
+    first, *others = numbers
+    end = chain(task("add").s(first, first), *(task("add").s(number) for number in others), task("echo").s())()
+    ended = how_it_ended(end)
+    steps = []
+    step = end.parent
+    while step is not None:
+        steps.append(step.get(timeout=TIMEOUT_S))
+        step = step.parent
+    return {**ended, "steps": steps}
+
+
+def run_broken_chain(key: str) -> dict[str, Any]:
+    """A chain whose first step fails, with an errback that Celery gives to each step."""
+    steps = chain(task("fail").s("own"), task("note").s(key=f"{key}-second"))
+    end = steps.apply_async(link_error=task("note").s(key=key))
+    return how_it_ended(end.parent)
+
+
+def run_group(count: int) -> list[Any]:
+    members = group(task("add").s(number, number) for number in range(count)).apply_async()
+    values: list[Any] = members.get(timeout=TIMEOUT_S)
+    return values
+
+
+def run_parent() -> dict[str, Any]:
+    result = task("parent").delay()
+    child_id = result.get(timeout=TIMEOUT_S)
+    return {"told": child_id, "children": [child.id for child in result.children]}
+
+
+def send_many(name: str, calls: list[dict[str, Any]], **options: Any) -> list[str]:
+    with app.producer_pool.acquire(block=True) as producer:
+        return [task(name).apply_async(kwargs=call, producer=producer, **options).id for call in calls]
+
+
+def run_many(name: str, calls: list[dict[str, Any]]) -> list[Any]:
+    results = [task(name).apply_async(kwargs=call) for call in calls]
+    return [result.get(timeout=TIMEOUT_S) for result in results]
+
+
+def send_by_priority(queue: str, calls: list[list[Any]], max_priority: int) -> None:
+    """Fill a queue that knows priorities; `calls` are pairs of key and priority."""
+    with app.connection_for_write() as connection:
+        app.amqp.Queue(
+            queue,
+            app.amqp.Exchange(queue, "direct"),
+            routing_key=queue,
+            queue_arguments={"x-max-priority": max_priority},
+            channel=connection,
+        ).declare()
+    app.conf.task_create_missing_queues = True
+    for key, priority in calls:
+        app.send_task("shop.note", kwargs={"key": key}, priority=priority, exchange="", routing_key=queue)
+
+
+def main() -> None:
+    functions: dict[str, Callable[..., Any]] = {
+        name: value for name, value in globals().items() if getattr(value, "__module__", None) == __name__
+    }
+    answers, sys.stdout = sys.stdout, sys.stderr  # what anybody prints is no answer
+    for line in sys.stdin:
+        request = json.loads(line)
+        if request is None:
+            break
+        try:
+            answer = {"value": functions[request["function"]](*request["args"], **request["kwargs"])}
+        except Exception:  # told to the test that asked
+            answer = {"error": traceback.format_exc()}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""Places where Celery and we meet, and the programs of both: started here, and gone with the place."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from celeriac import Celeriac
+from celeriac.core.message import QueueDepth
+from tests.e2e.harness import DEADLINE_S, ROOT
+from tests.e2e.journal import Journal
+from tests.interop import functions
+from tests.service import Reaper, wait_until
+from tests.services import PrivateRabbit, PrivateRedis
+
+CELERY_OPTIONS = ("-l", "INFO", "-P", "solo", "--without-mingle", "--without-gossip")
+"""One task at a time in the worker's own process, and nothing that only makes starting slow."""
+
+
+class Program:
+    """One process of either side. Duties: 1. start it; 2. keep its log; 3. stop it as a process manager does."""
+
+    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], directory: Path) -> None:
+        self.name = name
+        self.log_file = directory / f"{name}.log"
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", *command],
+                cwd=ROOT,
+                env=dict(environment),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE if name == "producer" else log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    @property
+    def log(self) -> str:
+        """What it has written so far."""
+        return self.log_file.read_text(errors="replace")
+
+    def wait_for(self, words: str) -> None:
+        """Return when its log has these words."""
+
+        def said() -> bool:
+            if self.process.poll() is not None:
+                raise AssertionError(f"{self.name} ended with code {self.process.returncode}:\n{self.log}")
+            return words in self.log
+
+        wait_until(said, f"{self.name} says {words!r}", deadline_s=DEADLINE_S)
+
+    def stop(self) -> int:
+        """Ask it to stop (SIGTERM), wait, and return its exit code. Idempotent."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(DEADLINE_S)
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
+        return code
+
+    def kill(self) -> None:
+        """End it with all its children, whatever its state. Idempotent."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.stop()
+
+
+class CeleryProducer:
+    """A Celery program that sends what a test asks for; its functions are those of `tests.interop.celery_producer`."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+
+    def __getattr__(self, function: str) -> Callable[..., Any]:
+        return lambda *args, **kwargs: self._ask(function, args, kwargs)
+
+    def _ask(self, function: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        requests, answers = self._program.process.stdin, self._program.process.stdout
+        assert requests is not None
+        assert answers is not None
+        requests.write(json.dumps({"function": function, "args": args, "kwargs": kwargs}).encode() + b"\n")
+        requests.flush()
+        answer = json.loads(answers.readline() or '{"error": "the producer has ended"}')
+        if "error" in answer:
+            raise AssertionError(f"Celery's producer, in {function}:\n{answer['error']}\n{self._program.log}")
+        return answer["value"]
+
+
+class Place:
+    """A broker and a result backend that both sides share, their queues, and the programs that run there.
+
+    `celery_settings`: what the Celery apps are told besides.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        server: PrivateRedis | PrivateRabbit,
+        broker_url: str,
+        backend_url: str,
+        celery_settings: Mapping[str, Any],
+    ) -> None:
+        self.name = name
+        self.server = server
+        self.broker_url = broker_url
+        self.backend_url = backend_url
+        self.celery_settings = dict(celery_settings)
+        self.directory = Path(tempfile.mkdtemp(prefix="celeriac-interop-"))
+        self.journal = Journal(self.directory / "journal", "")
+        self._reaper = Reaper(self.directory)
+        self._programs: list[Program] = []
+        self._apps: list[Celeriac] = []
+        self._numbers = iter(range(1, 10_000))
+
+    def key(self) -> str:
+        """A new key for the journal."""
+        return f"key-{next(self._numbers)}"
+
+    def our_app(self, queue: str) -> Celeriac:
+        """Our app as a program has it that sends tasks: in the process of the tests."""
+        queue_type = self.celery_settings.get("task_default_queue_type", "classic")
+        app = Celeriac(
+            "interop",
+            broker=self.broker_url,
+            backend=self.backend_url,
+            task_default_queue=queue,
+            task_default_queue_type=queue_type,
+        )
+        functions.register(app)
+        self._apps.append(app)
+        return app
+
+    def our_worker(self, queue: str, *options: str, name: str = "celeriac") -> Program:
+        """`celeriac worker` on a queue, ready."""
+        command = ["celeriac", "-A", "tests.interop.celeriac_app", "worker", "-n", f"{name}@ours", "-Q", queue]
+        worker = self.start(f"{name}-{queue}", [*command, *(options or ("-c", "2"))], queue)
+        worker.wait_for(f"{name}@ours ready.")
+        return worker
+
+    def celery_worker(self, queue: str) -> Program:
+        """`celery worker` on a queue, ready."""
+        command = ["celery", "-A", "tests.interop.celery_app", "worker", "-n", "celery@theirs", "-Q", queue]
+        worker = self.start(f"celery-{queue}", [*command, *CELERY_OPTIONS], queue)
+        worker.wait_for("celery@theirs ready.")
+        return worker
+
+    def celery_producer(self, queue: str) -> CeleryProducer:
+        """A Celery program whose tasks go to a queue."""
+        return CeleryProducer(self.start("producer", ["tests.interop.celery_producer"], queue))
+
+    def celery_command(self, queue: str, *arguments: str) -> str:
+        """Run a command of Celery's command line and return what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "celery", "-A", "tests.interop.celery_app", *arguments],
+            cwd=ROOT,
+            env=self._environment(queue),
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+            check=False,
+        )
+        assert done.returncode == 0, f"celery {arguments}: {done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+    def depth(self, queue: str) -> QueueDepth:
+        """What waits in a queue, as we count it."""
+        admin = self._apps[0].broker.admin() if self._apps else self.our_app(queue).broker.admin()
+        try:
+            return admin.depths([queue])[0]
+        finally:
+            admin.close()
+
+    def until_noted(self, *keys: str) -> None:
+        """Wait until the tasks with these keys have run."""
+        wait_until(lambda: not self.journal.missing(keys), f"{keys} are noted", deadline_s=DEADLINE_S)
+
+    def start(self, name: str, command: Sequence[str], queue: str) -> Program:
+        """Start a Python module as a program of this place."""
+        program = Program(name, command, self._environment(queue), self.directory)
+        self._programs.append(program)
+        self._reaper.watch([started.process for started in self._programs if started.process.poll() is None])
+        return program
+
+    def close(self) -> None:
+        """End what still runs and remove the files."""
+        for app in self._apps:
+            app.close()
+        for program in self._programs:
+            program.kill()
+        self._reaper.close()
+
+    def _environment(self, queue: str) -> dict[str, str]:
+        return {
+            **os.environ,
+            "CELERY_BROKER_URL": self.broker_url,
+            "CELERY_RESULT_BACKEND": self.backend_url,
+            "CELERIAC_BROKER_URL": self.broker_url,
+            "CELERIAC_RESULT_BACKEND": self.backend_url,
+            functions.JOURNAL_VARIABLE: str(self.directory / "journal"),
+            functions.QUEUE_VARIABLE: queue,
+            functions.CELERY_SETTINGS_VARIABLE: json.dumps(self.celery_settings),
+        }
