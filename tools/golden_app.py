@@ -59,7 +59,7 @@ def give(source: str) -> Any:
 
 @app.task(name="shop.fail")
 def fail(source: str) -> None:
-    raise eval(source, dict(RAISED))
+    raise eval(source, {**RAISED, "__name__": __name__})
 
 
 @app.task(name="shop.crash")

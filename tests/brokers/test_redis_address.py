@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import ssl
 import subprocess
@@ -9,13 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from celeriac.brokers.redis.address import Tls, parse_address
 from celeriac.brokers.redis.keys import Keys, ResultKeys
 from celeriac.exceptions import BrokerUnavailable, ImproperlyConfigured
-from celeriac.testing.broker_base import make_message
-from tests.brokers.redis_worker import DEADLINE_S, redis_broker
-from tests.services import PrivateRedis, free_port
+from celeriac.testing.broker_base import QUEUE, make_message
+from tests.brokers.redis_worker import DEADLINE_S, claim_all, opened, publish, redis_broker
+from tests.services import PrivateRedis, ServiceError, free_port
 
 
 def test_the_parts_of_a_url() -> None:
@@ -105,51 +107,34 @@ def tls_server(needs_redis: None, tmp_path_factory: pytest.TempPathFactory) -> I
         pytest.skip("openssl not found")
     folder = tmp_path_factory.mktemp("tls")
     key, certificate, port = folder / "key.pem", folder / "certificate.pem", free_port()
-    request = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-days",
-        "2",
-    ]
-    names = [
-        "-subj",
-        "/CN=redis.test",
-        "-addext",
-        "subjectAltName=IP:127.0.0.1",
-        "-keyout",
-        str(key),
-        "-out",
-        str(certificate),
-    ]
-    subprocess.run([*request, *names], check=True, capture_output=True)
-    tls = [
-        "--tls-port",
-        str(port),
-        "--tls-cert-file",
-        str(certificate),
-        "--tls-key-file",
-        str(key),
-        "--tls-auth-clients",
-        "no",
-    ]
-    with PrivateRedis(options=tls):
-        yield port, certificate
+    request = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=redis.test"
+    names = f"-addext subjectAltName=IP:127.0.0.1 -keyout {key} -out {certificate}"
+    subprocess.run([*request.split(), *names.split()], check=True, capture_output=True)
+    options = f"--tls-port {port} --tls-cert-file {certificate} --tls-key-file {key} --tls-auth-clients no"
+    try:
+        with PrivateRedis(options=options.split()):
+            yield port, certificate
+    except ServiceError as error:
+        pytest.skip(f"this redis-server was built without TLS: {error}"[:300])
 
 
 def test_tls(tls_server: tuple[int, Path]) -> None:
     port, certificate = tls_server
     for parameters in (f"ssl_ca_certs={certificate}", "ssl_cert_reqs=none"):
-        broker = redis_broker(f"rediss://127.0.0.1:{port}/0?{parameters}")
-        producer = broker.producer()
+        url = f"rediss://127.0.0.1:{port}/0?{parameters}"
+        producer = redis_broker(url).producer()
         producer.publish([make_message()], DEADLINE_S)
         producer.publish([make_message()], DEADLINE_S)
         producer.close()
+
+        async def scenario(url: str = url) -> None:
+            async with opened(url) as consumer:
+                assert len(await claim_all(consumer, 2)) == 2
+                await consumer.release()
+
+        asyncio.run(scenario())
+        with redis.Redis.from_url(url) as client:
+            client.flushdb()
 
 
 def test_an_unknown_certificate_is_refused(tls_server: tuple[int, Path]) -> None:
@@ -157,3 +142,18 @@ def test_an_unknown_certificate_is_refused(tls_server: tuple[int, Path]) -> None
     producer = redis_broker(f"rediss://127.0.0.1:{port}/0").producer()
     with pytest.raises(BrokerUnavailable, match="its TLS certificate is not accepted: self-signed certificate"):
         producer.publish([make_message()], DEADLINE_S)
+    with pytest.raises(BrokerUnavailable, match="self-signed certificate"):
+        asyncio.run(redis_broker(f"rediss://127.0.0.1:{port}/0").consumer().open("test@0", [QUEUE]))
+
+
+def test_a_socket(needs_redis: None, tmp_path: Path) -> None:
+    path = tmp_path / "redis.sock"
+    with PrivateRedis(options=("--unixsocket", str(path))):
+        url = f"unix://{path}?db=3"
+        publish(url, [make_message()])
+
+        async def scenario() -> None:
+            async with opened(url) as consumer:
+                assert len(await claim_all(consumer, 1)) == 1
+
+        asyncio.run(scenario())

@@ -175,7 +175,7 @@ def test_without_the_right_to_be_told_it_looks_by_itself(
     own_redis: PrivateRedis, caplog: pytest.LogCaptureFixture
 ) -> None:
     with redis.Redis.from_url(own_redis.url) as client:
-        client.execute_command("ACL", "SETUSER", "shop", "on", ">secret", "~*", "&*", "+@all", "-client|tracking")
+        client.execute_command("ACL", "SETUSER", "shop", "on", ">secret", "~*", "&*", "+@all", "-client")
     url = f"redis://shop:secret@127.0.0.1:{own_redis.port}/0"
 
     async def scenario() -> None:
@@ -379,9 +379,9 @@ def test_depths_count_claims_by_queue_over_all_workers(redis_url: str) -> None:
             admin = redis_broker(redis_url).admin()
             a, b = await asyncio.to_thread(admin.depths, ["a", "b"])
             admin.close()
-            assert a.ready + a.claimed == 6
-            assert b.ready + b.claimed == 3
-            assert a.claimed + b.claimed == 5
+            claimed = [a.claimed or 0, b.claimed or 0]
+            assert sum(claimed) == 5
+            assert [a.ready, b.ready] == [6 - claimed[0], 3 - claimed[1]]
             assert a.oldest_age_s is not None
             assert 0 <= a.oldest_age_s < 600
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import enum
-import inspect
 import pathlib
 from dataclasses import dataclass
 from typing import Any
@@ -65,7 +64,7 @@ def test_binder_names_the_parameter_and_shows_the_signature(
     with pytest.raises(ArgumentError) as caught:
         Binder("shop.task", function).check(args, kwargs)
     assert text in str(caught.value)
-    assert f"its signature is task{inspect.signature(function)}" in str(caught.value)
+    assert "its signature is task(" in str(caught.value)
     assert str(caught.value).startswith("shop.task() ")
 
 
@@ -78,7 +77,8 @@ def test_a_call_that_does_not_fit_is_refused_where_it_is_made(app: Celeriac, bro
 
     with pytest.raises(ArgumentError, match="charge"):
         charge.delay()  # type: ignore[call-arg]
-    assert isinstance(ArgumentError(), TypeError)
+    with pytest.raises(TypeError, match=r"charge\(order_id: int\) -> None$"):
+        charge.delay(1, 2)  # type: ignore[call-arg]
     lax.delay()  # type: ignore[call-arg]
     assert [message.task for message in broker.sent.messages] == [lax.name]
 

@@ -24,7 +24,7 @@ def test_the_examples_of_a_page_run(
     blocks = re.findall(r"^```python\n(.*?)^```$", (GUIDE / f"{page}.md").read_text(), re.MULTILINE | re.DOTALL)
     assert blocks
     for number, block in enumerate(blocks):
-        exec(compile(block, f"{page}.md, example {number + 1}", "exec"), names)
+        exec(compile(block, f"{page}.md, example {number + 1}", "exec", dont_inherit=True), names)
         if number == 0:
             app = names["app"]
             assert isinstance(app, Celeriac)

@@ -33,7 +33,9 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     directory = Path(tempfile.mkdtemp(prefix="celeriac-e2e-"))
     match request.param:
         case "sqlite":
-            made = Place("sqlite", f"sqlite:///{directory}/broker.db", f"sqlite:///{directory}/broker.db", directory, None)
+            made = Place(
+                "sqlite", f"sqlite:///{directory}/broker.db", f"sqlite:///{directory}/broker.db", directory, None
+            )
         case "redis":
             redis = request.getfixturevalue("e2e_redis")
             made = Place("redis", redis.database_url(0), redis.database_url(0), directory, redis)

@@ -63,9 +63,7 @@ class Place:
 
     def make_app(self, **settings: Any) -> Celeriac:
         """Another program that sends here."""
-        return Celeriac(
-            "e2e-client", broker=self.broker_url, backend=self.backend_url, **{**SETTINGS, **settings}
-        )
+        return Celeriac("e2e-client", broker=self.broker_url, backend=self.backend_url, **{**SETTINGS, **settings})
 
     def environment(self, settings: Mapping[str, Any]) -> dict[str, str]:
         """What tells a process of the program where it is."""

@@ -31,7 +31,14 @@ class Line(Struct, frozen=True):
 def record(file: str, event: str, key: str, **more: Any) -> None:
     """Append one line; a write of this size to a file opened for appending is never torn or mixed with another's."""
     line = json.dumps(
-        {"event": event, "key": key, "pid": os.getpid(), "thread": threading.get_ident(), "at": time.time(), "more": more}
+        {
+            "event": event,
+            "key": key,
+            "pid": os.getpid(),
+            "thread": threading.get_ident(),
+            "at": time.time(),
+            "more": more,
+        }
     )
     descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:

@@ -116,7 +116,10 @@ def test_a_running_task_tells_its_progress(shared_scene: Scene) -> None:
 
 def test_callbacks_get_the_result_and_errbacks_the_id(shared_scene: Scene) -> None:
     scene = shared_scene
-    links = [scene.signature("collect", key=scene.key("linked")), scene.signature("collect", "x", key=scene.key("both"))]
+    links = [
+        scene.signature("collect", key=scene.key("linked")),
+        scene.signature("collect", "x", key=scene.key("both")),
+    ]
     scene.send("add", 2, 3, link=links, link_error=scene.signature("collect", key=scene.key("never")))
     failed = scene.send("fail", "own", link_error=scene.signature("collect", key=scene.key("failed")))
     scene.until(lambda: len(scene.journal.of("collected")) >= 3, "callbacks and errback have run")

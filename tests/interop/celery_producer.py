@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from celery import chain, group
+from kombu import Exchange, Queue
 
 from tests.interop.celery_app import app, make_app
 
@@ -163,11 +164,6 @@ def run_parent() -> dict[str, Any]:
     return {"told": child_id, "children": [child.id for child in result.children]}
 
 
-def send_many(name: str, calls: list[dict[str, Any]], **options: Any) -> list[str]:
-    with app.producer_pool.acquire(block=True) as producer:
-        return [task(name).apply_async(kwargs=call, producer=producer, **options).id for call in calls]
-
-
 def run_many(name: str, calls: list[dict[str, Any]]) -> list[Any]:
     results = [task(name).apply_async(kwargs=call) for call in calls]
     return [result.get(timeout=TIMEOUT_S) for result in results]
@@ -176,14 +172,8 @@ def run_many(name: str, calls: list[dict[str, Any]]) -> list[Any]:
 def send_by_priority(queue: str, calls: list[list[Any]], max_priority: int) -> None:
     """Fill a queue that knows priorities; `calls` are pairs of key and priority."""
     with app.connection_for_write() as connection:
-        app.amqp.Queue(
-            queue,
-            app.amqp.Exchange(queue, "direct"),
-            routing_key=queue,
-            queue_arguments={"x-max-priority": max_priority},
-            channel=connection,
-        ).declare()
-    app.conf.task_create_missing_queues = True
+        arguments = {"x-max-priority": max_priority}
+        Queue(queue, Exchange(queue, "direct"), routing_key=queue, queue_arguments=arguments).declare(channel=connection.default_channel)
     for key, priority in calls:
         app.send_task("shop.note", kwargs={"key": key}, priority=priority, exchange="", routing_key=queue)
 

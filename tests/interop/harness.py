@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from celeriac import Celeriac
-from celeriac.core.message import QueueDepth
+from celeriac.core.message import Message, QueueDepth
 from tests.e2e.harness import DEADLINE_S, ROOT
 from tests.e2e.journal import Journal
 from tests.interop import functions
@@ -119,6 +119,7 @@ class Place:
         self._reaper = Reaper(self.directory)
         self._programs: list[Program] = []
         self._apps: list[Celeriac] = []
+        self._looker = self.our_app("celery")
         self._numbers = iter(range(1, 10_000))
 
     def key(self) -> str:
@@ -173,11 +174,18 @@ class Place:
 
     def depth(self, queue: str) -> QueueDepth:
         """What waits in a queue, as we count it."""
-        admin = self._apps[0].broker.admin() if self._apps else self.our_app(queue).broker.admin()
-        try:
+        with contextlib.closing(self._looker.broker.admin()) as admin:
             return admin.depths([queue])[0]
-        finally:
-            admin.close()
+
+    def parked(self, queue: str) -> list[Message]:
+        """What was parked of a queue."""
+        with contextlib.closing(self._looker.broker.admin()) as admin:
+            return [letter.message for letter in admin.dead_letters(queue, 100) if letter.message is not None]
+
+    def check_empty(self, queue: str) -> None:
+        """See that nothing is left in a queue; None stands for what the broker can't count."""
+        depth = self.depth(queue)
+        assert not (depth.ready or depth.delayed or depth.claimed), depth
 
     def until_noted(self, *keys: str) -> None:
         """Wait until the tasks with these keys have run."""

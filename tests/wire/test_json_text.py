@@ -11,32 +11,15 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from celeriac.exceptions import DecodeError, EncodeError
 from celeriac.wire import json_text
 from tests.wire import golden
+from tests.wire.strategies import quick, values
 
 VALUES = golden.load("values")
-
-scalars = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**80), 2**80)
-    | st.floats(allow_nan=False)
-    | st.text()
-    | st.binary()
-    | st.datetimes()
-    | st.datetimes(timezones=st.just(UTC))
-    | st.dates()
-    | st.times()
-    | st.decimals(allow_nan=False)
-    | st.uuids()
-)
-# Objects that look like tags are the one thing that does not come back as it was.
-keys = st.text().filter(lambda key: not key.startswith("__"))
-values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(keys, inner), max_leaves=20)
 
 
 @pytest.mark.parametrize("case", VALUES, ids=golden.names(VALUES))
@@ -51,14 +34,14 @@ def test_reads_what_celery_writes(case: dict[str, Any]) -> None:
 
 
 @given(values)
-@settings(max_examples=150, deadline=None)
+@quick(150)
 def test_every_value_comes_back(value: Any) -> None:
     assert json_text.loads(json_text.dumps(value)) == value
 
 
 def test_tagged_values_keep_their_types() -> None:
     value = [
-        datetime(2026, 11, 22, 6, 54, 34, 147011),
+        datetime.fromisoformat("2026-11-22T06:54:34.147011"),
         datetime(2026, 11, 22, tzinfo=UTC),
         date(2026, 11, 22),
         time(6, 54),
@@ -131,9 +114,23 @@ def test_keys_that_json_cannot_hold_are_refused() -> None:
 
 def test_a_value_that_holds_itself_is_refused() -> None:
     ring: list[Any] = []
-    ring.append(ring)
-    with pytest.raises(EncodeError):
+    ring += [ring, ring, {"again": ring}]
+    with pytest.raises(EncodeError, match="Circular"):
         json_text.dumps(ring)
+
+
+def test_whatever_an_objects_own_form_raises_is_told() -> None:
+    class Broken:
+        def __json__(self) -> None:
+            raise LookupError("no rate for today")
+
+    with pytest.raises(EncodeError, match=r"at \[1\]: no rate for today"):
+        json_text.dumps([1, Broken()])
+
+
+def test_a_nest_too_deep_to_search_is_refused_too() -> None:
+    with pytest.raises(EncodeError):
+        json_text.dumps([nested(100_000), object()])
 
 
 # -- depth ------------------------------------------------------------------------------------------------------------
@@ -182,7 +179,7 @@ def test_brackets_within_texts_do_not_count(value: Any) -> None:
 
 
 @given(values, st.integers(60, 70))
-@settings(max_examples=60, deadline=None)
+@quick(60)
 def test_depth_is_measured_as_a_walk_would(value: Any, wrapped: int) -> None:
     for _ in range(wrapped):
         value = [value]

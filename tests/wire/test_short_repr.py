@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from celeriac.wire.short_repr import short_repr
 from tests.wire import golden
+from tests.wire.strategies import quick
 
 REPRS = golden.load("reprs")
 
@@ -39,7 +40,7 @@ def test_what_cannot_be_shown_says_so() -> None:
 
 
 @given(st.recursive(st.text() | st.integers() | st.binary(), st.lists, max_leaves=60), st.integers(1, 100))
-@settings(max_examples=100, deadline=None)
+@quick(100)
 def test_the_length_is_bounded(value: Any, max_chars: int) -> None:
     # Over the limit: the piece that crossed it (a text grows by quotes, an ellipsis and escapes), the cut and the brackets.
     assert len(short_repr(value, max_chars)) <= 3 * max_chars + 40

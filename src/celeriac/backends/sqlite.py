@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from celeriac.core.effects import Record
 from celeriac.core.settings import Settings
@@ -16,6 +17,8 @@ from celeriac.embedded.results import News
 from celeriac.embedded.shared import SharedDatabase
 from celeriac.embedded.thread import DatabaseThread
 from celeriac.exceptions import BackendUnavailable
+
+T = TypeVar("T")
 
 LONGEST_WAIT_S: Final = 60.0
 """A listener that hears nothing looks nevertheless, this often."""
@@ -64,6 +67,8 @@ class SqliteListener:
     async def open(self, deliver: Callable[[str, bytes], None]) -> None:
         """Connect, and tell about what was stored meanwhile for those that are watched."""
         self._deliver = deliver
+        # From here on; what is older is told when it is watched, and again now for what was watched before.
+        self._number = await self._read(results.newest)
         await self._tell(list(self._watched))
 
     async def watch(self, ids: Collection[str]) -> None:
@@ -91,6 +96,9 @@ class SqliteListener:
         """Close the connection and end the thread; idempotent."""
         await self._thread.close()
 
+    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._thread.run(lambda database: database.read(work, self._timeout_s))
+
     def _look(self, database: Database) -> tuple[Version, News]:
         version = database.version(self._timeout_s)
         return version, database.read(lambda connection: results.news(connection, self._number), self._timeout_s)
@@ -98,11 +106,7 @@ class SqliteListener:
     async def _tell(self, ids: Collection[str]) -> None:
         if not ids:
             return
-        found = await self._thread.run(
-            lambda database: database.read(
-                lambda connection: results.fetch(connection, ids, time.time()), self._timeout_s
-            )
-        )
+        found = await self._read(lambda connection: results.fetch(connection, ids, time.time()))
         for number, task_id, document in found:
             if number > self._watched.get(task_id, number):
                 self._watched[task_id] = number

@@ -26,7 +26,7 @@ def banner_lines(worker: Worker) -> list[str]:
         ("queues", ", ".join(worker.queues)),
         ("executors", ", ".join(_executors(worker))),
         ("limits", _limits(settings)),
-        ("lease", f"{settings.worker_lease_s:g} s, renewed every {settings.worker_heartbeat_s:g} s"),
+        ("lease", _lease(settings, app.locations.broker)),
         ("grace", f"{worker.grace_s:g} s for running tasks when it stops"),
     ]
     head = f"{worker.hostname}  celeriac {__version__}, Python {platform.python_version()}, {platform.system()}"
@@ -35,6 +35,12 @@ def banner_lines(worker: Worker) -> list[str]:
 
 def _kind_of(url: str) -> str:
     return "  (embedded: for development)" if scheme(url) == "sqlite" else ""
+
+
+def _lease(settings: Settings, url: str) -> str:
+    if scheme(url) in ("amqp", "amqps", "pyamqp"):
+        return f"as long as the connection to RabbitMQ lives, heartbeat {settings.broker_heartbeat:g} s"
+    return f"{settings.worker_lease_s:g} s, renewed every {settings.worker_heartbeat_s:g} s"
 
 
 def _executors(worker: Worker) -> Iterator[str]:

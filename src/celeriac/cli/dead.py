@@ -110,6 +110,7 @@ def retry(ctx: click.Context, *, names: tuple[str, ...] | None, ids: tuple[str, 
 @click.pass_context
 def purge(ctx: click.Context, *, names: tuple[str, ...] | None, ids: tuple[str, ...], every: bool, force: bool) -> None:
     """Delete parked messages for good."""
+    _check_named(ids, every)
     if every and not force:
         where = f"of {', '.join(names)}" if names else "of all queues"
         confirm(f"Delete all parked messages {where} for good?")
@@ -128,8 +129,7 @@ def _act(
     done: str,
 ) -> None:
     """Do something to the messages that were named, or to all, and say to how many."""
-    if bool(ids) == every:
-        raise click.UsageError("name messages by their id, as `celeriac dead list` shows them, or give --all")
+    _check_named(ids, every)
     with ctx.ensure_object(Target).admin() as (app, admin):
         act = operation(admin)
         total = 0
@@ -143,6 +143,11 @@ def _act(
         raise CommandError(f"{counted(missing, 'message')} not found; see: celeriac dead list")
     if not total:
         click.echo("nothing is parked")
+
+
+def _check_named(ids: Collection[str], every: bool) -> None:
+    if bool(ids) == every:
+        raise click.UsageError("name messages by their id, as `celeriac dead list` shows them, or give --all")
 
 
 def _all_of(admin: Admin, queue: str, act: Operation) -> int:

@@ -22,6 +22,7 @@ Examples:
 Columns:
   ready    waits for a worker             claimed  is with a worker now
   delayed  waits for its time (ETA, retry) dead    was parked, see: celeriac dead list
+  oldest   age of the message that is next -       the broker cannot tell
 """
 
 PURGE_EXAMPLES = """\b
@@ -48,7 +49,11 @@ def queues(ctx: click.Context, *, names: tuple[str, ...] | None, as_json: bool) 
         *(Column(name, right=True) for name in ("ready", "delayed", "claimed", "dead", "oldest")),
     ]
     rows = (
-        (depth.queue, depth.ready, depth.delayed, depth.claimed, depth.dead, age(depth.oldest_age_s))
+        (
+            depth.queue,
+            *(_known(number) for number in (depth.ready, depth.delayed, depth.claimed, depth.dead)),
+            age(depth.oldest_age_s),
+        )
         for depth in depths
     )
     print_table(columns, rows)
@@ -72,8 +77,13 @@ def purge(ctx: click.Context, *, names: tuple[str, ...] | None, force: bool) -> 
 def _confirm(app: Celeriac, admin: Admin, chosen: Collection[str]) -> None:
     """Say what is going to be lost, and ask."""
     for depth in admin.depths(chosen):
-        click.echo(f"{depth.queue}: {depth.ready} ready, {depth.delayed} delayed")
+        delayed = "" if depth.delayed is None else f", {depth.delayed} delayed"
+        click.echo(f"{depth.queue}: {depth.ready} ready{delayed}")
     confirm(f"Delete them for good from {app.broker.shown_url()}?")
+
+
+def _known(number: int | None) -> str:
+    return "-" if number is None else str(number)
 
 
 def known_queues(app: Celeriac, admin: Admin) -> list[str]:

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 from msgspec.structs import replace
 
@@ -21,6 +21,7 @@ from celeriac.client.conf import Conf
 from celeriac.client.connections import Connections
 from celeriac.client.context import Request, result_tuple, running_request
 from celeriac.client.control import Control
+from celeriac.client.decorators import BoundTaskDecorator, TaskDecorator
 from celeriac.client.locations import Locations, locate
 from celeriac.client.naming import gen_task_name
 from celeriac.client.options import CallOptions, TaskOptions
@@ -44,24 +45,6 @@ R = TypeVar("R")
 T = TypeVar("T", bound=Task[Any, Any])
 
 Modules = Iterable[str] | Callable[[], Iterable[str]]
-
-
-class TaskDecorator(Protocol):
-    """What `app.task(...)` returns: takes the function, gives the task."""
-
-    @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
-
-
-class BoundTaskDecorator(Protocol):
-    """What `app.task(bind=True, ...)` returns: the function's first parameter, the task itself, is not the caller's."""
-
-    @overload
-    def __call__(self, function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[Concatenate[Any, P], R], /) -> Task[P, R]: ...
 
 
 class Celeriac:

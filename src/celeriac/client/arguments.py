@@ -81,7 +81,9 @@ class Binder:
         return self._positional[index] if index < self._most else f"argument {index + 1}"
 
     def __str__(self) -> str:
-        return f"{self._name.rpartition('.')[2]}{self.signature}"
+        parameters = [each.replace(annotation=_bare(each.annotation)) for each in self.signature.parameters.values()]
+        shown = self.signature.replace(parameters=parameters, return_annotation=_bare(self.signature.return_annotation))
+        return f"{self._name.rpartition('.')[2]}{shown}"
 
     def _problem(self, count: int, kwargs: Mapping[str, Any]) -> str | None:
         if count > self._most and not self._takes_any_args:
@@ -101,6 +103,19 @@ class Binder:
             plural = "s" if len(missing) > 1 else ""
             return f"misses the argument{plural} {', '.join(map(repr, missing))}"
         return None
+
+
+class _Bare(str):
+    """An annotation that is text (`from __future__ import annotations`), shown without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _bare(annotation: Any) -> Any:
+    return _Bare(annotation) if isinstance(annotation, str) else annotation
 
 
 def explain_unwritable(

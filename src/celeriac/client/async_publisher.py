@@ -57,7 +57,7 @@ class AsyncPublisher:
         deadline = time.monotonic() + timeout_s
         while self._waiting.qsize() >= WAITING_MAX:
             if time.monotonic() >= deadline:
-                raise _too_late(message, timeout_s)
+                raise _too_late(message)
             await asyncio.sleep(ROOM_CHECK_S)
         self._start()
         future: asyncio.Future[None] = loop.create_future()
@@ -122,7 +122,7 @@ class AsyncPublisher:
             if entry.future.cancelled():
                 continue
             if entry.deadline <= now:
-                _wake([entry], _too_late(entry.message, now - entry.deadline))
+                _wake([entry], _too_late(entry.message))
             else:
                 live.append(entry)
         if not live:
@@ -136,10 +136,10 @@ class AsyncPublisher:
             _wake(live, None)
 
 
-def _too_late(message: Message, waited_s: float) -> BrokerUnavailable:
+def _too_late(message: Message) -> BrokerUnavailable:
     return BrokerUnavailable(
         f"task {message.task}[{message.id}] was not sent: too many calls are waiting for the broker, and its deadline"
-        f" (publish_timeout_s) passed before its turn came ({waited_s:.1f} s)"
+        " (publish_timeout_s) passed before its turn came"
     )
 
 

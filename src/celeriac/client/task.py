@@ -24,6 +24,7 @@ from celeriac.client.options import (
     check_task_options,
 )
 from celeriac.client.signature import Signature
+from celeriac.client.task_policy import make_policy
 from celeriac.core.policy import Policy
 from celeriac.core.retry import may_retry
 from celeriac.exceptions import ImproperlyConfigured, InvalidTaskError, Retry
@@ -31,7 +32,6 @@ from celeriac.exceptions import ImproperlyConfigured, InvalidTaskError, Retry
 if TYPE_CHECKING:
     from celeriac.client import result
     from celeriac.client.app import Celeriac
-    from celeriac.core.settings import Settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -306,7 +306,7 @@ class Task(Generic[P, R]):
 
     def is_explicit(self, option: str) -> bool:
         """Tell whether the task itself, or its class, gives this option."""
-        return option in self.__dict__ or not isinstance(getattr(type(self), option), Defaulted)
+        return option in self.__dict__ or self._is_given(option)
 
     @property
     def policy(self) -> Policy:
@@ -314,7 +314,7 @@ class Task(Generic[P, R]):
         settings = self.app.settings
         cached = self.__dict__.get("_policy")
         if cached is None or cached[0] is not settings:
-            cached = self.__dict__["_policy"] = (settings, self._make_policy(settings))
+            cached = self.__dict__["_policy"] = (settings, make_policy(self, settings))
         policy: Policy = cached[1]
         return policy
 
@@ -377,42 +377,6 @@ class Task(Generic[P, R]):
             raise ImproperlyConfigured(f"task {name!r}: executor='async' needs an `async def`")
         if is_async:
             checked["executor"] = "async"
-
-    def _make_policy(self, settings: Settings) -> Policy:
-        hard, soft = self.time_limit, self.soft_time_limit
-        if soft is not None and hard is not None and soft >= hard:
-            if self.is_explicit("soft_time_limit"):
-                raise ImproperlyConfigured(
-                    f"task {self.name!r}: its soft_time_limit ({soft:g} s) must be below the time limit ({hard:g} s, by the"
-                    " setting task_time_limit); give the task a time_limit too"
-                )
-            soft = None
-        backoff_s = float(self.retry_backoff)
-        delay_s = float(self.default_retry_delay)
-        limit = self.max_retries
-        automatic = self.retry_kwargs
-        # A delay that the task names itself stands before the back-off that it does not name.
-        if not self.is_explicit("retry_backoff") and ("countdown" in automatic or self._names_its_delay()):
-            backoff_s = 0.0
-            delay_s = float(automatic.get("countdown", delay_s))
-        if "max_retries" in automatic and not self.is_explicit("max_retries"):
-            limit = automatic["max_retries"]
-        return Policy(
-            max_retries=limit,
-            default_retry_delay_s=delay_s,
-            retry_backoff_s=backoff_s,
-            retry_backoff_max_s=float(self.retry_backoff_max),
-            retry_jitter=self.retry_jitter,
-            ignore_result=self.ignore_result,
-            store_errors_even_if_ignored=self.store_errors_even_if_ignored,
-            soft_time_limit_s=soft,
-            time_limit_s=hard,
-            crash_limit=settings.task_crash_limit,
-            loss_limit=settings.task_loss_limit,
-        )
-
-    def _names_its_delay(self) -> bool:
-        return "default_retry_delay" in self.__dict__
 
     async def _call_in_coroutine(self, request: Request, args: Any, kwargs: Any) -> Any:
         token = current_request.set(request)

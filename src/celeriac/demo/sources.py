@@ -27,8 +27,9 @@ def library_files() -> list[str]:
 
 
 def every_nth(files: Sequence[str], count: int) -> list[str]:
-    """Return `count` files, evenly spread."""
-    return [files[index * len(files) // count] for index in range(min(count, len(files)))]
+    """Return `count` files, evenly spread; all of them if there are no more."""
+    count = min(count, len(files))
+    return [files[index * len(files) // count] for index in range(count)]
 
 
 def how_many_fit(files: Sequence[str], seconds: float, processes: int) -> int:

@@ -25,8 +25,6 @@ WAL_LIMIT_BYTES: Final = 64 * 1024 * 1024
 CACHE_KIB: Final = 8 * 1024
 
 _CURES: Final = {
-    sqlite3.SQLITE_BUSY: "another process has held its lock all that time; see whether one is stopped or hangs",
-    sqlite3.SQLITE_LOCKED: "another process has held its lock all that time; see whether one is stopped or hangs",
     sqlite3.SQLITE_FULL: "the disk is full; make room",
     sqlite3.SQLITE_READONLY: "it cannot be written; give this user the right to write the file and its directory",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened; give this user the right to write the file and its directory",
@@ -189,12 +187,16 @@ class Database:
     def _explained(self, error: sqlite3.Error | OSError, timeout_s: float) -> Exception:
         if isinstance(error, OSError):
             return self._unavailable(f"{self.path}: {error.strerror or error}; see the rights of its directory")
+        if _is_busy(error):
+            return self._unavailable(
+                f"{self.path}: another process did not give its lock back within {timeout_s:.2g} s; see whether one is"
+                " stopped, or hangs"
+            )
         code = _code(error)
         if code == sqlite3.SQLITE_NOTADB:
             return ImproperlyConfigured(f"{self.path} is no SQLite database; remove it, or name another file")
-        waited = f" within {timeout_s:g} s" if _is_busy(error) else ""
         cure = _CURES.get(code, "if it persists, move the file away, with its -wal and -shm files")
-        return self._unavailable(f"{self.path}: {error}{waited}: {cure}")
+        return self._unavailable(f"{self.path}: {error}: {cure}")
 
 
 def _code(error: sqlite3.Error) -> int:

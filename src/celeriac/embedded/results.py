@@ -60,14 +60,19 @@ def forget(connection: sqlite3.Connection, ids: Iterable[str]) -> None:
         connection.execute(f"DELETE FROM results WHERE id IN ({marks(some)})", some)
 
 
+def newest(connection: sqlite3.Connection) -> int:
+    """Return the number of the state that was stored last, 0 for none."""
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'results'").fetchone()
+    return row[0] if row else 0
+
+
 def news(connection: sqlite3.Connection, number: int) -> News:
     """Return what was stored after the given number, without the documents."""
-    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'results'").fetchone()
-    newest = row[0] if row else 0
-    started_over = newest < number
+    last = newest(connection)
+    started_over = last < number
     after = 0 if started_over else number
     stored = connection.execute("SELECT number, id FROM results WHERE number > ? ORDER BY number", (after,)).fetchall()
-    return News(newest, stored, started_over)
+    return News(last, stored, started_over)
 
 
 def expire(connection: sqlite3.Connection, now: float) -> None:

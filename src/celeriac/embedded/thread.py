@@ -44,6 +44,9 @@ class _Stop:
     """The end of the thread."""
 
 
+_Inbox = queue.SimpleQueue[_Call[Any] | _Watch | _Stop]
+
+
 class DatabaseThread:
     """A connection and the thread that alone uses it. All methods belong to one event loop.
 
@@ -56,13 +59,14 @@ class DatabaseThread:
     def __init__(self, database: Database, name: str) -> None:
         self._database = database
         self._name = name
-        self._inbox: queue.SimpleQueue[_Call[Any] | _Watch | _Stop] = queue.SimpleQueue()
+        self._inbox = _Inbox()
         self._thread: threading.Thread | None = None
 
     async def run(self, work: Callable[[Database], T], undo: Callable[[Database, T], None] | None = None) -> T:
         """Run `work` in the thread and return what it returns.
 
-        If the caller is cancelled when `work` has begun, `undo` is called in the thread with what `work` returned.
+        If the caller is cancelled when `work` has begun, `undo` is called in the thread with what `work` returned; not
+        after `close`, before which the owner has to bring its own things in order.
         """
         call = _Call(work, undo)
         self._put(call)
@@ -72,8 +76,7 @@ class DatabaseThread:
             future = call.future
             if undo is not None and future.done() and not future.cancelled() and future.exception() is None:
                 # The answer had come, but nobody will see it.
-                taken = future.result()
-                self._put(_Call(lambda database: undo(database, taken), None))
+                self._take_back(undo, future.result())
             raise
 
     async def changed(self, since: Version, timeout_s: float) -> None:
@@ -95,19 +98,24 @@ class DatabaseThread:
 
     def _put(self, item: _Call[Any] | _Watch) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._main, name=self._name, daemon=True)
+            self._inbox = _Inbox()  # of its own, so that no two threads ever read the same one
+            self._thread = threading.Thread(target=self._main, args=(self._inbox,), name=self._name, daemon=True)
             self._thread.start()
         self._inbox.put(item)
 
+    def _take_back(self, undo: Callable[[Database, T], None], result: T) -> None:
+        if self._thread is not None:
+            self._put(_Call(lambda database: undo(database, result), None))
+
     # -- in the thread ---------------------------------------------------------------------------------------------
 
-    def _main(self) -> None:
+    def _main(self, inbox: _Inbox) -> None:
         watches: list[_Watch] = []
         pause_s = SHORTEST_PAUSE_S
         try:
             while True:
                 try:
-                    item = self._inbox.get(timeout=pause_s if watches else None)
+                    item = inbox.get(timeout=pause_s if watches else None)
                 except queue.Empty:
                     pause_s = min(pause_s * PAUSE_GROWTH, LONGEST_PAUSE_S)
                 else:
@@ -139,8 +147,7 @@ class DatabaseThread:
         if not call.future.done():
             call.future.set_result(result)
         elif call.undo is not None:
-            undo = call.undo
-            self._put(_Call(lambda database: undo(database, result), None))
+            self._take_back(call.undo, result)
 
     def _look(self, watches: list[_Watch]) -> list[_Watch]:
         """Wake those for whom the file has changed; return those who go on waiting."""

@@ -4,8 +4,6 @@ To run it against a broker of yours, subclass `BrokerSuite` in a test module and
 
     import pytest
     from celeriac.core.settings import make_settings
-
-    pytest.register_assert_rewrite("celeriac.testing")      # readable failures; before the next import
     from celeriac.testing.broker_suite import BrokerSuite
 
     class TestMyBroker(BrokerSuite):
@@ -14,6 +12,8 @@ To run it against a broker of yours, subclass `BrokerSuite` in a test module and
         @pytest.fixture
         def make_broker(self, tmp_path):
             return lambda **settings: MyBroker(f"mine://{tmp_path}", make_settings(settings))
+
+For failures that show what was compared, put `pytest.register_assert_rewrite("celeriac.testing")` into `conftest.py`.
 
 Within one test, `make_broker` is called with different settings or several times, and each time must open the same place,
 which is empty when the test begins.  A broker that lives in its object (not `durable`) is asked for once only.

@@ -6,6 +6,7 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from celeriac.exceptions import DecodeError, EncodeError
@@ -18,11 +19,19 @@ class _Method(NamedTuple):
     decompressor: Callable[[], Any]
 
 
+# Celery's writers need 10 MiB to be read; a stranger's header may ask for gigabytes.
+_XZ_MEMORY_BYTES: Final = 128 * 1024 * 1024
+
 # Celery's "gzip" is a bare zlib stream, not a gzip file.
 _METHODS: Final = (
     _Method("application/x-gzip", ("gzip", "zlib"), zlib.compress, zlib.decompressobj),
     _Method("application/x-bz2", ("bzip2", "bzip", "bz2"), bz2.compress, bz2.BZ2Decompressor),
-    _Method("application/x-lzma", ("lzma", "xz"), lzma.compress, lzma.LZMADecompressor),
+    _Method(
+        "application/x-lzma",
+        ("lzma", "xz"),
+        lzma.compress,
+        partial(lzma.LZMADecompressor, lzma.FORMAT_XZ, _XZ_MEMORY_BYTES),
+    ),
 )
 _BY_NAME: Final = {name: method for method in _METHODS for name in (method.mime, *method.names)}
 

@@ -18,6 +18,7 @@ from uuid import UUID
 import msgspec
 
 from celeriac.exceptions import DecodeError, EncodeError
+from celeriac.wire.short_repr import short_repr
 
 MAX_DEPTH: Final = 64
 """Levels of lists and objects within each other; more is refused both ways."""
@@ -27,6 +28,7 @@ _VALUE: Final = "__value__"
 _TAG_BYTES: Final = b'"__type__"'
 _TAG_KEYS: Final = {_TAG, _VALUE}
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
 
 
 def dumps(value: Any) -> bytes:
@@ -36,7 +38,7 @@ def dumps(value: Any) -> bytes:
     """
     try:
         data = _encode(value).encode("ascii")
-    except (TypeError, ValueError, RecursionError, OverflowError) as error:
+    except Exception as error:  # a value's own __json__ or __str__ may raise anything
         raise EncodeError(_why_not(value, error)) from None
     if exceeds_depth(data):
         raise EncodeError(f"the value is nested more than {MAX_DEPTH} levels deep: flatten it, or pass a reference")
@@ -69,16 +71,16 @@ def exceeds_depth(data: bytes) -> bool:
     if b"\\" in data:
         data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     # Every second piece between quotes is the inside of a string. What is left are the brackets that count.
-    brackets = b"".join(data.split(b'"')[::2]).translate(None, _NO_BRACKETS)
+    brackets = b"".join(data.split(b'"')[::2]).translate(_ONE_KIND, _NO_BRACKETS)
     # Each round takes the innermost level away, so what is left of well-formed brackets is deeper than the limit.
     for _ in range(MAX_DEPTH):
-        outer = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        outer = brackets.replace(b"[]", b"")
         if len(outer) == len(brackets):
             break  # nothing left, or brackets that do not match: the parser says so, unless it would have to nest too deeply
         brackets = outer
     else:
         return bool(brackets)
-    return brackets.count(b"[") + brackets.count(b"{") > MAX_DEPTH
+    return brackets.count(b"[") > MAX_DEPTH
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------
@@ -120,28 +122,30 @@ def _is_lazy_text(value: Any) -> bool:
 
 
 def _why_not(value: Any, error: Exception) -> str:
-    path = _find_foreign(value, "", MAX_DEPTH)
+    path = _find_foreign(value)
     where = f" at {path}" if path else ""
     return f"cannot be written as JSON{where}: {_shown(error)}"
 
 
-def _find_foreign(value: Any, path: str, levels: int) -> str | None:
-    """Return the path of the first value that cannot be written, None when none is found."""
-    if levels == 0:
-        return None
-    if isinstance(value, dict):
-        parts = [(f"{path}[{key!r}]", part) for key, part in value.items()]
-    elif isinstance(value, list | tuple):
-        parts = [(f"{path}[{index}]", part) for index, part in enumerate(value)]
-    else:
-        try:
-            _encode(value)
-        except (TypeError, ValueError, RecursionError, OverflowError):
-            return path
-        return None
-    for part_path, part in parts:
-        if (found := _find_foreign(part, part_path, levels - 1)) is not None:
-            return found
+def _find_foreign(value: Any) -> str | None:
+    """Return the path of the first part that cannot be written, None when none is found."""
+    to_search = [("", value, 0)]
+    seen: set[int] = set()
+    while to_search:
+        path, value, level = to_search.pop()
+        if isinstance(value, dict):
+            parts = [(f"{path}[{short_repr(key, 40)}]", part, level + 1) for key, part in value.items()]
+        elif isinstance(value, list | tuple):
+            parts = [(f"{path}[{index}]", part, level + 1) for index, part in enumerate(value)]
+        else:
+            try:
+                _encode(value)
+            except Exception:  # see dumps
+                return path
+            continue
+        if level < MAX_DEPTH and id(value) not in seen:
+            seen.add(id(value))
+            to_search += reversed(parts)
     return None
 
 
@@ -180,6 +184,8 @@ def _shown(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         # Its own text would quote a byte, its repr the whole input.
         return f"not UTF-8 at byte {error.start}"
+    if isinstance(error, RecursionError):
+        return f"it is nested more than {MAX_DEPTH} levels deep"
     return str(error)
 
 

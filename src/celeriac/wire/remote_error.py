@@ -116,4 +116,4 @@ def _text(value: Any, show: Any = str) -> str:
     try:
         return str(show(value))
     except Exception as error:  # any __repr__ may raise anything
-        return f"<unrepresentable {type(value).__qualname__}: {type(error).__qualname__}>"
+        return f"<unrepresentable {type(value).__name__}: {type(error).__name__}>"

@@ -132,4 +132,4 @@ def _call(show: Any, value: Any) -> str:
     try:
         return str(show(value))
     except Exception as error:  # any __repr__ may raise anything, and a log text must not fail the call
-        return f"<Unrepresentable {type(value)!r}: {type(error).__qualname__}>"
+        return f"<Unrepresentable {type(value)!r}: {type(error).__name__}>"

@@ -80,6 +80,8 @@ class SqliteConsumer:
 
     async def claim(self, limit: int, wait_s: float) -> list[Delivery]:
         """Take up to `limit` messages; wait up to `wait_s` seconds for the first. Cancelling loses nothing."""
+        if limit < 1:
+            return []
         until = time.monotonic() + wait_s
         while True:
             self._queues = [*self._queues[1:], *self._queues[:1]]  # each claim, another queue comes first

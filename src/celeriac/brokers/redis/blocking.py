@@ -167,7 +167,8 @@ class Pool:
     def _of_this_process(self) -> deque[BlockingConnection]:
         pid, idle = self._idle
         if pid != os.getpid():
-            # Dropping them closes our copies of the parent's sockets, and says nothing to the server.
+            for connection in idle:
+                connection.close()  # our copy of the parent's socket; the server is told nothing
             idle = deque()
             self._idle = (os.getpid(), idle)
         return idle

@@ -25,7 +25,7 @@ from celeriac.core.effects import Lost, Settlement
 from celeriac.core.headers import LOSSES
 from celeriac.core.message import Delivery, Message, Revocation
 from celeriac.core.settings import Settings
-from celeriac.exceptions import BadMessage, BrokerUnavailable, PublishTimeout
+from celeriac.exceptions import BadMessage, BrokerUnavailable, ImproperlyConfigured, PublishTimeout
 from celeriac.wire import redis_envelope
 
 logger = logging.getLogger(__name__)
@@ -85,6 +85,8 @@ class RedisConsumer:
 
     async def open(self, owner: str, queues: Sequence[str]) -> None:
         """Connect and take the lease, or reconnect; see `Consumer.open`."""
+        if not queues:
+            raise ImproperlyConfigured(f"worker {owner} has no queue to read from: name at least one")
         if self._connection is not None:
             self._connection.close()
         self._closed = False
@@ -159,7 +161,7 @@ class RedisConsumer:
             if error.code != "NOSCRIPT":
                 raise
             await connection.call("SCRIPT", "LOAD", connection.scripts.claim.source)
-            return 0.0
+            return await self._ask(connection, limit)
         return 3600.0 if answer == _NOT_IN_FORCE else float(answer[0])
 
     def _take_in(self, reply: asyncio.Future[Any]) -> None:
@@ -285,8 +287,6 @@ class RedisConsumer:
         timeout_s = self._settings.broker_connection_timeout
         connection = await Connection.connect(self._address, timeout_s, self._doorbell.on_push)
         try:
-            silent_keys = frozenset({self._keys.workers.encode(), self._claims.encode()})
-            await self._doorbell.install(connection, silent_keys)
             keys, arguments = declare_arguments(self._keys, self._queues)
             await connection.run_surely(connection.scripts.declare, keys, *arguments)
             self._housekeeping.hold_back(await self._seconds_of_grace(connection))
@@ -295,6 +295,8 @@ class RedisConsumer:
             elif await self._renew(connection):
                 await self._find_claims(connection)
             # else the lease is lost; the next heartbeat says so and takes a new one
+            silent_keys = frozenset({self._keys.workers.encode(), self._claims.encode()})
+            await self._doorbell.install(connection, silent_keys)
         except BaseException:
             connection.close()
             raise

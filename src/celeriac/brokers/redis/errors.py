@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import TracebackType
 from typing import Final
 
@@ -11,6 +12,7 @@ from celeriac.exceptions import BackendUnavailable, BrokerUnavailable, Operation
 _LOGIN: Final = frozenset({"WRONGPASS", "NOAUTH"})
 _PASSING: Final = frozenset({"LOADING", "MASTERDOWN", "READONLY", "TRYAGAIN", "BUSY", "MISCONF", "CLUSTERDOWN"})
 _CLUSTER: Final = frozenset({"MOVED", "ASK", "CROSSSLOT"})
+_IN_SCRIPT: Final = re.compile(r"^ERR Error running script .*?: -([A-Z]+) ", re.DOTALL)
 _NO_PASSWORD_SET: Final = "without any password configured"
 
 
@@ -19,8 +21,9 @@ class ReplyError(Exception):
 
     @property
     def code(self) -> str:
-        """The first word, which tells the kind of error."""
-        return str(self).partition(" ")[0]
+        """The first word, which tells the kind of error; Redis 6 hides it in a sentence when a script met the error."""
+        within = _IN_SCRIPT.search(str(self))
+        return within[1] if within else str(self).partition(" ")[0]
 
 
 class ConnectionLost(Exception):
