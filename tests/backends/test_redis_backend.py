@@ -175,7 +175,7 @@ def test_a_full_server_refuses_results(own_redis: PrivateRedis) -> None:
     reader.store([make_record("a")])
     with redis.Redis.from_url(own_redis.url) as client:
         client.config_set("maxmemory", "1")
-        with pytest.raises(BackendUnavailable, match="is full: OOM"):
+        with pytest.raises(BackendUnavailable, match=r"is full: .*OOM"):
             reader.store([make_record("b")])
         client.config_set("maxmemory", "0")
     reader.store([make_record("b")])

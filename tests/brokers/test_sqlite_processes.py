@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -100,6 +101,25 @@ def said(process: subprocess.Popen[str]) -> str:
     """Return the next line of a child."""
     assert process.stdout is not None
     return process.stdout.readline().strip()
+
+
+class Lines:
+    """Collects what a child says, in a thread that ends with the child."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.lines: list[str] = []
+        self._process = process
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Kill the child and collect the rest."""
+        self._process.kill()
+        self._thread.join()
+
+    def _read(self) -> None:
+        while line := said(self._process):
+            self.lines.append(line)
 
 
 def tell(process: subprocess.Popen[str], line: str) -> None:
@@ -212,21 +232,23 @@ def test_a_frozen_process_loses_its_lease_and_its_late_settlement_changes_nothin
 
 
 def test_several_processes_share_a_queue(url: str, tmp_path: Path) -> None:
-    published = publish(url, 900)
+    published: list[str] = []
     with child(EATER, url, "one") as one, child(EATER, url, "two") as two:
-        eaten = [said(eater) for eater in (one, two) for _ in range(100)]  # each gets its part
-        publish_more = publish(url, 100)
-        broker = SqliteBroker(url, make_settings({}))
-        with closing(broker.admin()) as admin:
-            until = time.monotonic() + DEADLINE_S
+        meals = [Lines(one), Lines(two)]
+        until = time.monotonic() + DEADLINE_S
+        while min(len(meal.lines) for meal in meals) < 100:
+            assert time.monotonic() < until, f"they do not share: {[len(meal.lines) for meal in meals]}"
+            published += publish(url, 20)
+        with closing(SqliteBroker(url, make_settings({})).admin()) as admin:
             while (depth := admin.depths([QUEUE])[0]).ready or depth.claimed:
                 assert time.monotonic() < until, depth
                 time.sleep(0.02)
-        for eater in (one, two):
-            eater.kill()
-            assert eater.stdout is not None
-            eaten += eater.stdout.read().split()
-    assert sorted(eaten) == sorted([*published, *publish_more])
+        while sum(len(meal.lines) for meal in meals) < len(published):
+            assert time.monotonic() < until, "settled, but not reported"
+            time.sleep(0.02)
+        for meal in meals:
+            meal.end()
+    assert sorted(meals[0].lines + meals[1].lines) == sorted(published)
     check_sound(tmp_path / "shared.db")
 
 
@@ -250,9 +272,10 @@ def test_a_publisher_killed_at_work_loses_nothing_that_was_accepted(url: str, tm
 
 
 def test_workers_killed_again_and_again_lose_nothing(url: str, tmp_path: Path) -> None:
-    published = publish(url, 2000)
+    published: list[str] = []
     eaten: list[str] = []
     for number in range(6):
+        published += publish(url, 300)
         with child(EATER, url, f"eater-{number}") as eater:
             eaten += [said(eater) for _ in range(60)]
             eater.send_signal(signal.SIGKILL)

@@ -41,6 +41,11 @@ def test_task_that_fails(any_project: Project) -> None:
     assert "raise ValueError(text)" in known["traceback"]
 
 
+def test_negative_numbers(project: Project) -> None:
+    with project.worker("-c", "1"):
+        assert project.ok("-A", "shop", "call", "shop.add", "--wait", "30", "--", "-1", "-2") == "-3\n"
+
+
 def test_result_that_does_not_come(project: Project) -> None:
     late = project.run("-A", "shop", "call", "shop.add", "1", "--wait", "0.2")
     assert late.returncode == 1

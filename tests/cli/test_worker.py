@@ -142,3 +142,11 @@ def test_wrong_password(tmp_path: Path) -> None:
             assert done.returncode == 1, done.stderr
             assert "correct user name and password" in done.stderr
             assert "wrong-one" not in done.stderr + done.stdout
+
+
+def test_unreachable_result_backend(tmp_path: Path, redis_url: str) -> None:
+    backend = f"redis://:secret@127.0.0.1:{free_port()}/0"
+    done = Project(tmp_path, broker=redis_url, backend=backend).run("-A", "shop", "worker", "--wait-for-broker", "0.5")
+    assert done.returncode == 1
+    assert "the result backend cannot be reached" in done.stderr
+    assert "secret" not in done.stderr + done.stdout

@@ -45,17 +45,17 @@ def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def test_whole_demo(tmp_path: Path) -> None:
-    with start(tmp_path, "--files", "500", "--pages", "60") as demo:
+    with start(tmp_path, "--files", "800", "--pages", "60") as demo:
         output, _ = demo.communicate(timeout=100)
     assert demo.returncode == 0, output
     assert re.search(r"kill -9 +executor \d+", output)
     numbers = dict(re.findall(r"^(\S.*?) {2,}(\d+)(?: of \d+)?$", output, re.MULTILINE))
-    assert numbers["tasks"] == "560"
+    assert numbers["tasks"] == "860"
     assert numbers["pages fetched"] == "60"
-    assert int(numbers["files measured"]) + int(numbers["failures"]) == 500
+    assert int(numbers["files measured"]) + int(numbers["failures"]) == 800
     assert int(numbers["retries"]) == int(numbers["requests that the web server failed"]) > 0
     assert int(numbers["executors killed"]) >= 1
-    assert "CHECK PASSED: each of 500 files counted once, each of 60 pages fetched" in output
+    assert "CHECK PASSED: each of 800 files counted once, each of 60 pages fetched" in output
     assert list(tmp_path.iterdir()) == []
 
 

@@ -164,11 +164,17 @@ def hold(key: str, gate: str) -> str:
     return key
 
 
-held = app.task(name="held")(hold)
-held_in_thread = app.task(name="held_in_thread", executor="thread")(hold)
+@app.task
+def held(key: str, gate: str) -> str:
+    return hold(key, gate)
 
 
-@app.task(name="held_async")
+@app.task(executor="thread")
+def held_in_thread(key: str, gate: str) -> str:
+    return hold(key, gate)
+
+
+@app.task
 async def held_async(key: str, gate: str) -> str:
     note(journal.START, key)
     while not os.path.exists(gate):
@@ -211,23 +217,27 @@ def never_happy(self: Task[Any, Any], key: str, with_cause: bool) -> None:
 # -- limits -----------------------------------------------------------------------------------------------------------
 
 
-def _until_soft(key: str, nap: float) -> str:
+def work_until_soft_limit(key: str, nap_s: float) -> str:
     note(journal.START, key)
     try:
         while True:
-            time.sleep(nap)
+            time.sleep(nap_s)
     except SoftTimeLimitExceeded:
         note("soft", key)
         return "tidied up"
 
 
-soft = app.task(name="soft", soft_time_limit=0.3, time_limit=60)(lambda key: _until_soft(key, 10))
-soft_in_thread = app.task(name="soft_in_thread", executor="thread", soft_time_limit=0.3, time_limit=60)(
-    lambda key: _until_soft(key, 0.01)
-)
+@app.task(soft_time_limit=0.3, time_limit=60)
+def soft(key: str) -> str:
+    return work_until_soft_limit(key, 10)
 
 
-@app.task(name="soft_async", soft_time_limit=0.3, time_limit=60)
+@app.task(executor="thread", soft_time_limit=0.3, time_limit=60)
+def soft_in_thread(key: str) -> str:
+    return work_until_soft_limit(key, 0.01)
+
+
+@app.task(soft_time_limit=0.3, time_limit=60)
 async def soft_async(key: str) -> str:
     note(journal.START, key)
     try:
@@ -237,19 +247,25 @@ async def soft_async(key: str) -> str:
     return "tidied up"
 
 
-def _stuck(key: str) -> None:
+def never_end(key: str) -> None:
     note(journal.START, key)
     while True:
         time.sleep(10)
 
 
-stuck = app.task(name="stuck", soft_time_limit=None, time_limit=0.5)(_stuck)
-stuck_in_thread = app.task(name="stuck_in_thread", executor="thread", soft_time_limit=None, time_limit=0.5)(_stuck)
+@app.task(soft_time_limit=None, time_limit=0.5)
+def stuck(key: str) -> None:
+    never_end(key)
 
 
-@app.task(name="stuck_async", soft_time_limit=None, time_limit=0.5)
+@app.task(executor="thread", soft_time_limit=None, time_limit=0.5)
+def stuck_in_thread(key: str) -> None:
+    never_end(key)
+
+
+@app.task(soft_time_limit=None, time_limit=0.5)
 async def stuck_async(key: str) -> None:
-    _stuck(key)  # blocks the whole loop
+    never_end(key)  # and with it the whole event loop
 
 
 # -- crashes ----------------------------------------------------------------------------------------------------------

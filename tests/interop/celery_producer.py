@@ -10,36 +10,16 @@ import json
 import sys
 import traceback
 from collections.abc import Callable
-from datetime import UTC, date, datetime, time, timedelta, timezone
-from decimal import Decimal
+from datetime import datetime, timedelta, timezone
 from typing import Any
-from uuid import UUID
 
 from celery import chain, group
 from kombu import Exchange, Queue
 
 from tests.interop.celery_app import app, make_app
+from tests.interop.functions import VALUES
 
 TIMEOUT_S = 30.0
-
-VALUES = [
-    None,
-    True,
-    2**70,
-    1.5,
-    "žluťoučký \N{HORSE}",
-    [1, [2, {"three": 3}]],
-    datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
-    datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=5, minutes=30))),
-    datetime(2026, 1, 2, 3, 4, 5),  # noqa: DTZ001 - a naive one has to stay naive
-    date(2026, 1, 2),
-    time(3, 4, 5, 6),
-    Decimal("12.340"),
-    UUID("12345678123456781234567812345678"),
-    b"text",
-    b"\x00\xff",
-]
-"""Everything that Celery's JSON can carry."""
 
 
 def task(name: str) -> Any:
@@ -169,13 +149,11 @@ def run_many(name: str, calls: list[dict[str, Any]]) -> list[Any]:
     return [result.get(timeout=TIMEOUT_S) for result in results]
 
 
-def send_by_priority(queue: str, calls: list[list[Any]], max_priority: int) -> None:
-    """Fill a queue that knows priorities; `calls` are pairs of key and priority."""
-    with app.connection_for_write() as connection:
-        arguments = {"x-max-priority": max_priority}
-        Queue(queue, Exchange(queue, "direct"), routing_key=queue, queue_arguments=arguments).declare(channel=connection.default_channel)
+def send_by_priority(name: str, calls: list[list[Any]], max_priority: int) -> None:
+    """Make a queue that knows priorities, and fill it; `calls` are pairs of key and priority."""
+    queue = Queue(name, Exchange(name, "direct"), routing_key=name, queue_arguments={"x-max-priority": max_priority})
     for key, priority in calls:
-        app.send_task("shop.note", kwargs={"key": key}, priority=priority, exchange="", routing_key=queue)
+        task("note").apply_async(kwargs={"key": key}, priority=priority, queue=queue)
 
 
 def main() -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import time as clock_time
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from tests.e2e import journal
 
@@ -16,6 +20,26 @@ QUEUE_VARIABLE = "INTEROP_QUEUE"
 
 CELERY_SETTINGS_VARIABLE = "INTEROP_CELERY_SETTINGS"
 """Settings of the Celery app as JSON."""
+
+
+VALUES = [
+    None,
+    True,
+    2**70,
+    1.5,
+    "žluťoučký \N{HORSE}",
+    [1, [2, {"three": 3}]],
+    datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
+    datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=5, minutes=30))),
+    datetime(2026, 1, 2, 3, 4, 5),  # noqa: DTZ001 - a naive one has to stay naive
+    date(2026, 1, 2),
+    clock_time(3, 4, 5, 6),
+    Decimal("12.340"),
+    UUID("12345678123456781234567812345678"),
+    b"text",
+    b"\x00\xff",
+]
+"""Everything that Celery's JSON can carry."""
 
 
 class OutOfStock(Exception):

@@ -20,9 +20,12 @@ Examples:
   celeriac -A shop queues --json | jq '.[] | select(.dead > 0)'
 \b
 Columns:
-  ready    waits for a worker             claimed  is with a worker now
-  delayed  waits for its time (ETA, retry) dead    was parked, see: celeriac dead list
-  oldest   age of the message that is next -       the broker cannot tell
+  ready    waits for a worker
+  delayed  waits for its time: an ETA, a countdown, a retry
+  claimed  is with a worker now
+  dead     could not be run and was parked, see: celeriac dead list
+  oldest   age of the message that is next
+  -        the broker cannot tell
 """
 
 PURGE_EXAMPLES = """\b

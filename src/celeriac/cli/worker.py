@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import click
@@ -17,7 +17,7 @@ from celeriac.cli.target import Target, target_options
 from celeriac.client.app import Celeriac
 from celeriac.core.settings import Settings
 from celeriac.core.urls import mask, scheme
-from celeriac.exceptions import BrokerUnavailable
+from celeriac.exceptions import BackendUnavailable, BrokerUnavailable
 from celeriac.worker.logs import configure_logging
 from celeriac.worker.spawners import ThreadSpawner
 from celeriac.worker.worker import Worker, WorkerOptions, program_worker
@@ -43,7 +43,7 @@ Signals:
   QUIT        stop at once: what runs is given back to its queue
 \b
 Exit codes:
-  0 stopped as asked    1 the broker cannot be reached    2 wrong options, settings or app
+  0 stopped as asked    1 broker or results cannot be reached    2 wrong options, settings or app
 """
 
 
@@ -76,7 +76,7 @@ Exit codes:
     metavar="S",
     default=10.0,
     show_default=True,
-    help="Try so long to reach it.",
+    help="Try so long to reach broker and results.",
 )
 @click.option(
     "--allow-embedded",
@@ -124,7 +124,7 @@ def worker(
         logger.warning(
             "the embedded broker is for development, and for one machine; use Redis or RabbitMQ in production"
         )
-    _reach_broker(app, made.queues, wait_s)
+    _reach(app, made.queues, wait_s)
     try:
         made.run()
     finally:
@@ -218,26 +218,49 @@ def _announce(worker: Worker, *, log_json: bool) -> None:
         for line in lines:
             logger.info("%s", line)
     else:
-        click.echo("\n".join(["", *lines, ""]))
+        click.echo("\n".join(["", click.style(lines[0], bold=True), *lines[1:], ""]))
 
 
-def _reach_broker(app: Celeriac, queues: tuple[str, ...], wait_s: float) -> None:
-    """Return when the broker answers; what can't pass by itself, such as a wrong password, is an error at once."""
+def _reach(app: Celeriac, queues: tuple[str, ...], wait_s: float) -> None:
+    """Return when broker and result backend answer, and the queues exist.
+
+    What can't pass by itself, such as a wrong password, is an error at once.
+    """
     deadline = time.monotonic() + wait_s
+    _until("broker", lambda: _declare(app, queues), deadline, wait_s)
+    if app.backend.stores:
+        # Looked at now: a worker that can't store results would take messages and never be done with them.
+        _until("result backend", lambda: _fetch_nothing(app), deadline, wait_s)
+
+
+def _declare(app: Celeriac, queues: tuple[str, ...]) -> None:
+    admin = app.broker.admin()
+    try:
+        admin.declare(queues)
+    finally:
+        admin.close()
+
+
+def _fetch_nothing(app: Celeriac) -> None:
+    reader = app.backend.reader()
+    try:
+        reader.fetch(["no-such-task"])
+    finally:
+        reader.close()
+
+
+def _until(what: str, operation: Callable[[], None], deadline: float, wait_s: float) -> None:
+    """Try an operation until it succeeds; after the deadline its error ends the program."""
     said = False
     while True:
-        admin = app.broker.admin()
         try:
-            admin.declare(queues)
-            return
-        except BrokerUnavailable as error:
+            return operation()
+        except (BrokerUnavailable, BackendUnavailable) as error:
             if time.monotonic() >= deadline:
                 raise CommandError(
-                    f"the broker cannot be reached (tried for {wait_s:g} s, see --wait-for-broker): {error}", FAILED
+                    f"the {what} cannot be reached (tried for {wait_s:g} s, see --wait-for-broker): {error}", FAILED
                 ) from None
             if not said:
-                logger.warning("the broker does not answer yet, trying for %g s: %s", wait_s, mask(str(error)))
+                logger.warning("the %s does not answer yet, trying for %g s: %s", what, wait_s, mask(str(error)))
                 said = True
-        finally:
-            admin.close()
         time.sleep(min(RETRY_PAUSE_S, max(0.0, deadline - time.monotonic())))

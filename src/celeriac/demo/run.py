@@ -22,21 +22,21 @@ from celeriac.demo.app import FILES, PAGES, app, fetch, measure
 from celeriac.demo.process import WorkerProcess
 from celeriac.demo.progress import Job, Tally
 from celeriac.demo.report import Facts, find_crashes, print_report, problems
-from celeriac.demo.screen import Screen, make_console
+from celeriac.demo.screen import Screen, Standing, make_console
 from celeriac.demo.sources import every_nth, how_many_fit, library_files
 from celeriac.demo.website import Website, website
 
 MEASURING_S: Final = 18.0
 """How long all processes together may measure files, by the estimate; the rest of the minute is reserve."""
 DEADLINE_S: Final = 50.0
-"""After this long the demo gives up waiting."""
+"""So long after its start the demo gives up waiting for results."""
 KILL_AT: Final = 1 / 3
 """Share of files after which an executor is killed."""
 KILLS_MAX: Final = 3
 CRASH_SEEN_S: Final = 1.0
 """By then the worker has noticed that an executor was killed."""
-LOOK_S: Final = 0.2
-PROCESSES_MAX: Final = 8
+LOOK_S: Final = 0.1
+PROCESSES_MAX: Final = 4
 INTERRUPTED: Final = 130
 
 
@@ -47,16 +47,6 @@ class Plan(Struct, frozen=True):
     """None: all, as far as they fit."""
     pages: int = 200
     seed: int = 1
-
-
-class Standing(Struct):
-    """Where the run stands, for the screen."""
-
-    files: int
-    pages: int
-    files_done: int = 0
-    pages_done: int = 0
-    refused: int = 0
 
 
 def run_demo(plan: Plan) -> int:
@@ -84,6 +74,7 @@ class Demo:
         self._found = library_files()
         self._killed_pids: list[int] = []
         self._killed_at = 0.0
+        self._deadline = time.monotonic() + DEADLINE_S
 
     def run(self) -> int:
         """Do it all and return the exit code."""
@@ -104,7 +95,7 @@ class Demo:
                 reader = app.backend.reader()
                 tally = Tally(reader, jobs)
                 try:
-                    self._wait(screen, worker, tally, begun)
+                    self._wait(screen, worker, tally)
                 finally:
                     reader.close()
                 seconds = time.monotonic() - begun
@@ -124,16 +115,15 @@ class Demo:
 
     def _choose(self) -> list[str]:
         """Return the files to measure: all of them, if this machine is quick enough, else evenly chosen ones."""
-        count = len(self._found) if self._plan.max_files is None else self._plan.max_files
+        found = len(self._found)
+        count = found if self._plan.max_files is None else min(found, self._plan.max_files)
         fitting = how_many_fit(self._found, MEASURING_S, min(self._processes, os.cpu_count() or 1))
         files = every_nth(self._found, min(count, fitting))
         if fitting < count:
-            self._console.print(
-                f"this machine is slow: {len(files)} of {len(self._found)} files are taken", highlight=False
-            )
+            self._console.print(f"this machine is slow: {len(files)} of {found} files are taken", highlight=False)
         return files
 
-    def _wait(self, screen: Screen, worker: WorkerProcess, tally: Tally, begun: float) -> None:
+    def _wait(self, screen: Screen, worker: WorkerProcess, tally: Tally) -> None:
         """Follow the results until all are there or the time is over, and do the harm on the way."""
         files = sum(job.is_file for job in tally.jobs)
         now = Standing(files, len(tally.jobs) - files)
@@ -142,7 +132,7 @@ class Demo:
             now.files_done, now.pages_done = tally.count(files=True), tally.count(files=False)
             now.refused = self._site.failed
             screen.show(now)
-            if tally.complete or not worker.running or time.monotonic() - begun > DEADLINE_S:
+            if tally.complete or not worker.running or time.monotonic() > self._deadline:
                 return
             if now.files_done >= files * KILL_AT:
                 self._harm(screen, worker)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
+from msgspec import Struct
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -13,14 +14,14 @@ PLAIN_EVERY_S: Final = 3.0
 PIPE_WIDTH: Final = 1000
 
 
-class Standing(Protocol):
-    """What a screen shows."""
+class Standing(Struct):
+    """Where the run stands."""
 
-    files_done: int
     files: int
-    pages_done: int
     pages: int
-    refused: int
+    files_done: int = 0
+    pages_done: int = 0
+    refused: int = 0
     """Requests that the web server failed."""
 
 

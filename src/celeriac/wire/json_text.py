@@ -28,6 +28,7 @@ _VALUE: Final = "__value__"
 _TAG_BYTES: Final = b'"__type__"'
 _TAG_KEYS: Final = {_TAG, _VALUE}
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_TOO_DEEP: Final = b"[" * (MAX_DEPTH + 1)
 _ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
 
 
@@ -74,13 +75,13 @@ def exceeds_depth(data: bytes) -> bool:
     brackets = b"".join(data.split(b'"')[::2]).translate(_ONE_KIND, _NO_BRACKETS)
     # Each round takes the innermost level away, so what is left of well-formed brackets is deeper than the limit.
     for _ in range(MAX_DEPTH):
+        if _TOO_DEEP in brackets:
+            return True
         outer = brackets.replace(b"[]", b"")
         if len(outer) == len(brackets):
-            break  # nothing left, or brackets that do not match: the parser says so, unless it would have to nest too deeply
+            return False  # nothing is left, or brackets that do not match, as the parser will say
         brackets = outer
-    else:
-        return bool(brackets)
-    return brackets.count(b"[") > MAX_DEPTH
+    return bool(brackets)
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------

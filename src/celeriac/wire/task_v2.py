@@ -18,6 +18,7 @@ Signature = dict[str, Any]
 
 UNFOLDED_MAX_BYTES: Final = 16 * 1024 * 1024
 """What a compressed body may unfold to, unless the caller says otherwise."""
+EXPIRATION_MAX_MS: Final = 2**32 - 1
 PERSISTENT: Final = 2
 
 
@@ -134,8 +135,8 @@ def encode(call: Call, *, now: float, max_bytes: int) -> Message:
         **call.properties,
         "delivery_mode": call.delivery_mode,
     }
-    if call.expires is not None:
-        properties["expiration"] = _expiration(call.expires, now)
+    if call.expires is not None and (expiration := _expiration(call.expires, now)) is not None:
+        properties["expiration"] = expiration
     properties["priority"] = call.priority or 0
     return Message(
         call.queue,
@@ -252,6 +253,8 @@ def again(
     expires = to_timestamp(headers.get("expires"), "expires") if now is not None else None
     if now is not None and expires is not None:
         properties["expiration"] = _expiration(expires, now)
+        if properties["expiration"] is None:
+            del properties["expiration"]
     return Message(
         message.queue,
         headers,
@@ -298,9 +301,14 @@ def _time_header(timestamp: float | None, name: str) -> str | None:
         raise EncodeError(f"{name} = {timestamp!r} lies outside the years 1 to 9999") from None
 
 
-def _expiration(expires: float, now: float) -> str:
-    """Return the time to live in milliseconds as text; the small surplus undoes what the subtraction of floats may lose."""
-    return str(max(0, int((expires - now) * 1000 + 0.001)))
+def _expiration(expires: float, now: float) -> str | None:
+    """Return the time to live in milliseconds as text, None when it is longer than RabbitMQ can count.
+
+    RabbitMQ would refuse such a message, and the header `expires` says the same to the worker.
+    """
+    # The small surplus undoes what the subtraction of floats may have lost.
+    rest_ms = max(0, int((expires - now) * 1000 + 0.001))
+    return str(rest_ms) if rest_ms <= EXPIRATION_MAX_MS else None
 
 
 def _check_size(call: Call, body: bytes, headers: dict[str, Any], max_bytes: int) -> None:

@@ -12,7 +12,9 @@ from celeriac.exceptions import BackendUnavailable, BrokerUnavailable, Operation
 _LOGIN: Final = frozenset({"WRONGPASS", "NOAUTH"})
 _PASSING: Final = frozenset({"LOADING", "MASTERDOWN", "READONLY", "TRYAGAIN", "BUSY", "MISCONF", "CLUSTERDOWN"})
 _CLUSTER: Final = frozenset({"MOVED", "ASK", "CROSSSLOT"})
-_IN_SCRIPT: Final = re.compile(r"^ERR Error running script .*?: -([A-Z]+) ", re.DOTALL)
+_IN_SCRIPT: Final = "ERR Error running script"
+_CODE_IN_SCRIPT: Final = re.compile(r": -([A-Z]+) ")
+_FORBIDDEN_IN_SCRIPT: Final = "The user executing the script can't"
 _NO_PASSWORD_SET: Final = "without any password configured"
 
 
@@ -22,8 +24,11 @@ class ReplyError(Exception):
     @property
     def code(self) -> str:
         """The first word, which tells the kind of error; Redis 6 hides it in a sentence when a script met the error."""
-        within = _IN_SCRIPT.search(str(self))
-        return within[1] if within else str(self).partition(" ")[0]
+        text = str(self)
+        if text.startswith(_IN_SCRIPT):
+            within = _CODE_IN_SCRIPT.search(text)
+            return within[1] if within else "NOPERM" if _FORBIDDEN_IN_SCRIPT in text else "ERR"
+        return text.partition(" ")[0]
 
 
 class ConnectionLost(Exception):

@@ -24,6 +24,7 @@ from celeriac.core.outcome import Failed, Outcome, Unrunnable
 from celeriac.core.policy import Policy
 from celeriac.exceptions import ArgumentError, CeleriacError, DecodeError, EncodeError, NotRegistered
 from celeriac.wire import result_meta, task_v2
+from celeriac.wire.short_repr import short_repr
 from celeriac.worker.executor.frames import Done, Job, Progress, Report
 from celeriac.worker.log import describe_end
 
@@ -184,11 +185,12 @@ class JobRunner:
         return effects, publish, records
 
     def _again(self, call: Call, again: Again) -> Message:
-        body = None
+        body = argsrepr = kwargsrepr = None
         if again.args is not None or again.kwargs is not None:
             args = call.args if again.args is None else again.args
             kwargs = call.kwargs if again.kwargs is None else again.kwargs
             body = task_v2.encode_body(args, kwargs, call.embed, call.message.content_type)
+            argsrepr, kwargsrepr = short_repr(args), short_repr(kwargs)
         message = task_v2.again(
             call.message,
             retries=again.retries,
@@ -196,6 +198,8 @@ class JobRunner:
             body=body,
             origin=self._hostname,
             now=time.time(),
+            argsrepr=argsrepr,
+            kwargsrepr=kwargsrepr,
         )
         if "queue" in again.options:
             message.queue = again.options["queue"]

@@ -12,8 +12,8 @@ from msgspec import Struct
 _SHEBANG_VERSION: Final = (7,)
 _SHEBANG: Final = "#!lua flags=allow-oom\n"
 # Before Redis 7 a script may say nothing about itself; there a script whose first write is no new data (this one
-# deletes a key that never exists) may go on writing on a full server.
-_FIRST_WRITE: Final = "redis.call('DEL', KEYS[1] .. ':none')\n"
+# deletes from a key that never exists) may go on writing on a full server.
+_FIRST_WRITE: Final = "redis.call('HDEL', KEYS[1] .. ':none', '')\n"
 
 
 class Script(Struct, frozen=True):

@@ -1,0 +1,24 @@
+"""Celery's command line, used on queues where our side works or sends."""
+
+from __future__ import annotations
+
+from tests.interop.harness import Place
+
+
+def test_call_and_result(place: Place) -> None:
+    worker = place.our_worker("commands")
+    task_id = place.celery_command("commands", "call", "shop.add", "--args", "[1, 2]")
+    if place.backend_url != "rpc://":  # a result that is sent can be read by the process that asked for it, and no other
+        assert place.our_app("commands").AsyncResult(task_id).get(timeout=30) == 3
+        assert place.celery_command("commands", "result", task_id) == "3"
+    worker.stop()
+    place.check_empty("commands")
+
+
+def test_purge_takes_what_we_sent(place: Place) -> None:
+    app = place.our_app("unwanted")
+    for number in range(5):
+        app.tasks["shop.echo"].delay(number)
+    assert place.depth("unwanted").ready == 5
+    assert "5 messages" in place.celery_command("unwanted", "purge", "--force", "--queues", "unwanted")
+    assert place.depth("unwanted").ready == 0
