@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,6 +46,13 @@ def open_broker(url: str, **settings: Any) -> AmqpBroker:
 def message(queue: str = QUEUE, body: bytes = b"[[], {}, {}]") -> Message:
     task_id = str(uuid.uuid4())
     return Message(queue, {"id": task_id, "task": "t"}, body, {"correlation_id": task_id})
+
+
+def freeze(rabbit: PrivateRabbit) -> None:
+    """Freeze the broker, and return when it is: its threads stop one by one."""
+    rabbit.freeze()
+    stats = [path / "stat" for path in Path(f"/proc/{rabbit.pid}/task").iterdir()]
+    wait_until(lambda: all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in stats), "it is frozen")
 
 
 async def claim_all(broker: AmqpBroker, queue: str = QUEUE) -> list[str]:
@@ -107,7 +115,7 @@ def test_a_frozen_broker_is_an_unknown_outcome_by_the_deadline(rabbit: PrivateRa
     broker = open_broker(rabbit.fresh_url())
     producer = broker.producer()
     producer.publish([message()], 10)
-    rabbit.freeze()
+    freeze(rabbit)
     try:
         with pytest.raises(PublishTimeout, match="not known"):
             producer.publish([message()], 0.5)
@@ -126,7 +134,7 @@ def test_an_idle_connection_is_tried_before_it_is_trusted(
     monkeypatch.setattr("celeriac.brokers.amqp.producer.IDLE_CHECK_S", 0.0)
     producer = open_broker(rabbit.fresh_url()).producer()
     producer.publish([message()], 10)
-    rabbit.freeze()
+    freeze(rabbit)
     try:
         with pytest.raises(BrokerUnavailable) as caught:
             producer.publish([message()], 0.9)
@@ -178,8 +186,9 @@ def test_a_memory_alarm_is_told(rabbit: PrivateRabbit) -> None:
 
 
 def test_claims_older_than_the_consumer_timeout_are_lost_and_the_worker_goes_on(rabbit: PrivateRabbit) -> None:
-    setting = "application:set_env(rabbit, {}, {})."
-    rabbit.ctl("eval", setting.format("consumer_timeout", 1500) + setting.format("channel_tick_interval", 500))
+    setting = "application:set_env(rabbit, {}, {})"
+    rabbit.ctl("eval", setting.format("consumer_timeout", 1500))
+    rabbit.ctl("eval", setting.format("channel_tick_interval", 500))
     broker = open_broker(rabbit.fresh_url())
     producer = broker.producer()
     sent = message()
@@ -217,7 +226,7 @@ def test_a_silent_broker_is_given_up_after_two_heartbeats(rabbit: PrivateRabbit)
     async def scenario() -> None:
         consumer = broker.consumer()
         await consumer.open("worker", [QUEUE])
-        rabbit.freeze()
+        freeze(rabbit)
         try:
             with pytest.raises(BrokerUnavailable, match="silent"):
                 await consumer.claim(1, 60)

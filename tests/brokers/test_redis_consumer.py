@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from celeriac.brokers.redis import RedisBroker
-from celeriac.core.effects import ACK, REQUEUE, Dead, Record, Settlement
+from celeriac.core.effects import ACK, REQUEUE, Dead, Record, Settlement, Verdict
 from celeriac.core.message import Delivery, Revocation
 from celeriac.core.settings import make_settings
 from celeriac.exceptions import OperationalError
@@ -202,6 +202,39 @@ def test_a_missing_right_is_named(own_redis: PrivateRedis) -> None:
         publish(url, make_messages(1))
     with pytest.raises(OperationalError, match=r"forbids this to user 'shop': NOPERM .*'evalsha'"):
         asyncio.run(redis_broker(url).consumer().open("test@0", [QUEUE]))
+
+
+@pytest.mark.parametrize("right", ["hset", "zadd", "lpush", "rpush", "publish", "hdel", "rpop"])
+def test_a_missing_right_loses_no_message(own_redis: PrivateRedis, right: str) -> None:
+    """Whichever command of a script Redis refuses: each message is in its queue, or still claimed."""
+    url = f"redis://shop:secret@127.0.0.1:{own_redis.port}/0"
+    publish(own_redis.url, messages := make_messages(3))
+    publish(own_redis.url, [due := make_message(not_before=time.time() + 0.1)])
+
+    settled = 0
+
+    async def scenario() -> None:
+        nonlocal settled
+        consumer = redis_broker(url, result_backend=url).consumer()
+        verdicts: list[Verdict] = [ACK, REQUEUE, Dead("why"), ACK]
+        with pytest.raises(OperationalError, match="forbids this to user 'shop'"):
+            await consumer.open(f"test@{right}", [QUEUE])
+            claimed = await claim_all(consumer, 4)
+            for delivery, verdict in zip(claimed, verdicts, strict=True):
+                record = Record("id", "SUCCESS", b'{"status": "SUCCESS"}', 60.0)
+                delayed = make_message("after", not_before=time.time() + 60)
+                await consumer.settle([Settlement(delivery.tag, verdict, [make_message("after"), delayed], [record])])
+                settled += verdict is ACK
+        await consumer.close()
+
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.execute_command("ACL", "SETUSER", "shop", "on", ">secret", "~*", "&*", "+@all", f"-{right}")
+        asyncio.run(scenario())
+        (parked, claims) = (client.hvals(f"celeriac:{kind}") for kind in (f"dead:{QUEUE}", f"claims:test@{right}"))
+        waiting = [*client.lrange(QUEUE, 0, -1), *client.zrange(f"celeriac:delayed:{QUEUE}", 0, -1)]
+        there = b" ".join([*waiting, *parked, *claims]).decode()
+        missing = [message.id for message in [*messages, due] if message.id not in there]
+        assert len(missing) <= settled
 
 
 # -- settling ----------------------------------------------------------------------------------------------------------

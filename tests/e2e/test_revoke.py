@@ -49,14 +49,14 @@ def test_terminated_while_it_runs(scene: Scene, task: str) -> None:
 
 
 def test_revoking_a_running_task_lets_it_end(scene: Scene) -> None:
-    scene.worker("-c", "1")
+    scene.worker("-c", "2")
     gate, key = scene.gate(), scene.key("running")
-    result = scene.send("held", key, gate.path)
+    running = scene.send("held", key, gate.path)
     scene.until_started(key)
-    result.revoke()
-    later = scene.send("work", scene.key("later"))
+    running.revoke()
+    later = scene.send("work", scene.key("later"), countdown=1.5)
     later.revoke()
-    gate.open()
-    assert result.get(timeout=DEADLINE_S) == key
     with pytest.raises(TaskRevokedError):
-        later.get(timeout=DEADLINE_S)
+        later.get(timeout=DEADLINE_S)  # so the worker has heard of both
+    gate.open()
+    assert running.get(timeout=DEADLINE_S) == key

@@ -39,8 +39,9 @@ Examples:
   celeriac -A shop worker --max-tasks-per-child 1000 --time-limit 600
 \b
 Signals:
-  TERM, INT   stop: running tasks have the grace time; a second one stops at once
-  QUIT        stop at once: what runs is given back to its queue
+  TERM, INT   stop: running tasks have the grace time
+  QUIT        stop sooner: running tasks have worker_soft_shutdown_timeout seconds (default: none)
+  any again   one step sooner; what has not ended is given back to its queue
 \b
 Exit codes:
   0 stopped as asked    1 broker or results cannot be reached    2 wrong options, settings or app

@@ -9,7 +9,7 @@ call may try to connect once.  None of them retries in a loop; the callers do, b
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from celeriac.core.effects import Lost, Record, Settlement
 from celeriac.core.message import DeadLetter, Delivery, Message, QueueDepth, Revocation
@@ -87,6 +87,9 @@ class Consumer(Protocol):
         What is lost has had no effect where the broker can promise it.  Idempotent in that a repeat after an unknown outcome
         reports `Lost` for what had been done.
         """
+
+    def holds(self, tag: Any) -> bool:
+        """Tell whether a claim may still be ours, as far as is known without asking; what is not must not be started."""
 
     stores_records: bool
     """True when `settle` itself stores the records, atomically with the rest (broker and backend are one Redis)."""

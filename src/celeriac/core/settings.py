@@ -42,7 +42,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     result_backend_transport_options: dict[str, Any] = field(default_factory=dict)
     """Redis: `global_keyprefix` (text)."""
     result_expires: NonNegativeFloat | None = 86_400.0
-    """Seconds a result is kept; None for ever."""
+    """Seconds a result is kept; None (or 0, as in Celery) for ever."""
     result_extended: bool = False
     """Store name, arguments, worker, retries and queue with each result."""
     result_serializer: str = "json"
@@ -143,6 +143,8 @@ def make_settings(values: Mapping[str, Any]) -> Settings:
         except msgspec.ValidationError as error:
             raise ImproperlyConfigured(f"setting {name!r} = {value!r}: {error}") from None
     settings = msgspec.convert(dict(values), Settings)
+    if settings.result_expires == 0:
+        settings = msgspec.structs.replace(settings, result_expires=None)
     soft, hard = settings.task_soft_time_limit, settings.task_time_limit
     if soft is not None and hard is not None and soft >= hard and "task_soft_time_limit" in values:
         raise ImproperlyConfigured(

@@ -26,7 +26,7 @@ from celeriac.demo.screen import Screen, Standing, make_console
 from celeriac.demo.sources import every_nth, how_many_fit, library_files
 from celeriac.demo.website import Website, website
 
-MEASURING_S: Final = 18.0
+MEASURING_S: Final = 24.0
 """How long all processes together may measure files, by the estimate; the rest of the minute is reserve."""
 DEADLINE_S: Final = 50.0
 """So long after its start the demo gives up waiting for results."""
@@ -74,6 +74,7 @@ class Demo:
         self._found = library_files()
         self._killed_pids: list[int] = []
         self._killed_at = 0.0
+        self._crash_seen = False
         self._deadline = time.monotonic() + DEADLINE_S
 
     def run(self) -> int:
@@ -140,9 +141,11 @@ class Demo:
 
     def _harm(self, screen: Screen, worker: WorkerProcess) -> None:
         """Kill an executor, and another one if that one was just between two tasks: a crash is to be seen."""
-        if len(self._killed_pids) == KILLS_MAX or time.monotonic() < self._killed_at + CRASH_SEEN_S:
+        enough = self._crash_seen or len(self._killed_pids) == KILLS_MAX
+        if enough or time.monotonic() < self._killed_at + CRASH_SEEN_S:
             return
-        if find_crashes(worker.messages()):
+        self._crash_seen = bool(find_crashes(worker.messages()))
+        if self._crash_seen:
             return
         pid = worker.kill_busy_executor()
         if pid is not None:

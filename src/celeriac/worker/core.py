@@ -63,7 +63,7 @@ class Core:
         self._entries: dict[tuple[str, int], Entry] = {}
         self._consumer = app.broker.consumer()
         self._writer = app.backend.writer()
-        self._link = Link(f"broker {app.broker.shown_url()}", self._open_consumer)
+        self._link = Link(f"broker {app.broker.shown_url()}", self._open_consumer, self._link_lost)
         self._settler = Settler(self._consumer, self._writer, self._link)
         self._pool = Pool(
             spawner,
@@ -74,7 +74,13 @@ class Core:
             on_death=self._died,
             on_ready=self._pump,
         )
-        self._dispatch = Dispatch(self._pool, settings, self._give_back)
+        self._dispatch = Dispatch(
+            self._pool,
+            settings,
+            holds=lambda entry: self._consumer.holds(entry.delivery.tag),
+            give_back=self._give_back,
+            forget=self._forget,
+        )
         self._revocations = Revocations()
         self._lease = Lease(self._consumer, self._link, settings.worker_heartbeat_s, self._lease_lost, self._revoked)
         self._intake = Intake(
@@ -314,6 +320,14 @@ class Core:
         for handle in self._pool.handles:
             handle.running.clear()
         self._pool.kill_all()
+
+    def _link_lost(self) -> None:
+        """Start nothing that may belong to others by now; what runs goes on, and is settled when its message comes again."""
+        self._dispatch.recall_all()
+
+    def _forget(self, entry: Entry) -> None:
+        """Let go of a message that is not ours any more and has not begun."""
+        self._drop(entry)
 
     # -- giving back --------------------------------------------------------------------------------------------------
 

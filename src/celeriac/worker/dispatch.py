@@ -19,12 +19,23 @@ class Dispatch:
     slot in time; 5. say how many more messages are wanted.
     """
 
-    def __init__(self, pool: Pool, settings: Settings, give_back: Callable[[Entry], None]) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        settings: Settings,
+        *,
+        holds: Callable[[Entry], bool],
+        give_back: Callable[[Entry], None],
+        forget: Callable[[Entry], None],
+    ) -> None:
+        """`holds` tells whether a message is still ours; one that is not is given to `forget` instead of an executor."""
         self._pool = pool
         self._window_s = settings.worker_prefetch_window_s
         self._ahead_max = settings.worker_prefetch_max
         self._hold_s = settings.worker_prefetch_hold_s
+        self._holds = holds
         self._give_back = give_back
+        self._forget = forget
         self._held: dict[str, deque[Entry]] = {kind: deque() for kind in pool.kinds}
         self._paused_until = 0.0
         self.wanted = asyncio.Event()
@@ -68,15 +79,25 @@ class Dispatch:
         handles = [handle for handle in self._pool.by_kind[kind] if handle.ready and not handle.retiring]
         # First every free slot, then ahead: no message waits behind another while a slot is free.
         for handle in sorted(handles, key=lambda handle: handle.load):
-            while held and handle.free_slots > 0 and handle.give(held[0], now):
-                held.popleft()
+            while held and handle.free_slots > 0 and self._give(held, handle, now):
+                pass
         for handle in handles:
             if not held:
                 return
             ahead = self._allowance(handle, now) - len(handle.waiting)
-            while held and ahead > 0 and handle.give(held[0], now):
-                held.popleft()
+            while held and ahead > 0 and self._give(held, handle, now):
                 ahead -= 1
+
+    def _give(self, held: deque[Entry], handle: Handle, now: float) -> bool:
+        """Give the first held message to an executor; False when it can take no more."""
+        entry = held.popleft()
+        if not self._holds(entry):
+            self._forget(entry)
+            return True
+        if handle.give(entry, now):
+            return True
+        held.appendleft(entry)
+        return False
 
     def _allowance(self, handle: Handle, now: float) -> int:
         return handle.allowance(now, self._window_s, self._ahead_max)
@@ -116,6 +137,11 @@ class Dispatch:
             while held and held[-1].ending is None and now - held[-1].held_since > self._hold_s:
                 self._give_back(held.pop())
                 self._paused_until = now + self._hold_s
+
+    def recall_all(self) -> None:
+        """Take back everything that no executor has begun, to be given out again as far as it is still ours."""
+        for handle in self._pool.handles:
+            self.put_back(handle.recall())
 
     def drain(self) -> list[Entry]:
         """Take everything back that no executor has begun."""

@@ -24,10 +24,11 @@ class Link:
     3. repeat an operation that failed for want of a connection.
     """
 
-    def __init__(self, what: str, reopen: Callable[[], Awaitable[None]]) -> None:
-        """`what` names the other side in logs."""
+    def __init__(self, what: str, reopen: Callable[[], Awaitable[None]], on_lost: Callable[[], None]) -> None:
+        """`what` names the other side in logs; `on_lost` is called when the connection has been lost."""
         self._what = what
         self._reopen = reopen
+        self._on_lost = on_lost
         self._up = asyncio.Event()
         self._reopening: asyncio.Task[None] | None = None
 
@@ -47,6 +48,7 @@ class Link:
             return
         self._up.clear()
         logger.warning("lost %s: %s; reconnecting", self._what, mask(str(error)))
+        self._on_lost()
         self._reopening = asyncio.get_running_loop().create_task(self._reconnect())
 
     async def call(self, operation: Callable[[], Awaitable[R]]) -> R:

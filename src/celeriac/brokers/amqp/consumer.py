@@ -313,6 +313,11 @@ class AmqpConsumer:
             if generation == self._generation:
                 connection.send_frames(self._void(ack_frames, tired))
 
+    def holds(self, tag: Tag) -> bool:
+        """Tell whether a claim is of this generation of the channel and not settled; see `Consumer.holds`."""
+        generation, number = tag
+        return generation == self._generation and number in self._held
+
     # -- settling -----------------------------------------------------------------------------------------------------
 
     async def settle(self, batch: Sequence[Settlement]) -> list[Lost]:

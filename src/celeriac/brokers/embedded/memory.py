@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import Final
+from typing import Any, Final
 
 from celeriac.brokers.embedded.memory_store import MemoryStore
 from celeriac.core.effects import Lost, Settlement
@@ -116,6 +116,10 @@ class MemoryConsumer:
                     await self._changed.wait()
             except TimeoutError:
                 pass  # the time is over, or a message is due
+
+    def holds(self, tag: Any) -> bool:
+        """Always: claims here are lost with the whole lease only, and `heartbeat` tells that."""
+        return True
 
     async def settle(self, batch: Sequence[Settlement]) -> list[Lost]:
         """Apply each settlement and return those whose claim was lost, which changed nothing."""

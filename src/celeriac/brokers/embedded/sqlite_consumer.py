@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from msgspec import Struct
 
@@ -93,6 +93,10 @@ class SqliteConsumer:
             if claimed.next_due is not None:
                 left_s = min(left_s, max(0.0, claimed.next_due - time.time()))
             await self._thread.changed(claimed.version, left_s)
+
+    def holds(self, tag: Any) -> bool:
+        """Always: claims here are lost with the whole lease only, and `heartbeat` tells that."""
+        return True
 
     async def settle(self, batch: Sequence[Settlement]) -> list[Lost]:
         """Apply the batch in one transaction and return the settlements whose claim was lost, which changed nothing."""

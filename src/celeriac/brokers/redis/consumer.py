@@ -187,6 +187,10 @@ class RedisConsumer:
         self._held.clear()
         self._arrived.clear()
 
+    def holds(self, tag: Any) -> bool:
+        """Tell whether a claim has not been settled, and not been lost with a lease; see `Consumer.holds`."""
+        return tag in self._held
+
     # -- settlements and messages ------------------------------------------------------------------------------------
 
     async def settle(self, batch: Sequence[Settlement]) -> list[Lost]:
@@ -256,19 +260,23 @@ class RedisConsumer:
                     return found
 
     async def _renew(self, connection: Connection) -> bool:
-        arguments = (self._lease, self._settings.worker_lease_s, 0)
-        return bool(await connection.run_surely(connection.scripts.lease, [self._keys.workers], *arguments))
+        keys, arguments = [self._keys.workers, self._claims], (self._lease, self._settings.worker_lease_s, 0)
+        return bool(await connection.run_surely(connection.scripts.lease, keys, *arguments))
 
     async def _take_lease(self, connection: Connection) -> None:
         self._leases_taken += 1
         self._lease = self._owner if self._leases_taken == 1 else f"{self._owner}#{self._leases_taken}"
         self._claims = self._keys.claims(self._lease)
-        lists = [[*step] for step in zip(*(self._keys.lists(queue) for queue in self._queues), strict=True)]
-        self._claim_keys = [self._keys.workers, self._claims, *(self._keys.delayed(queue) for queue in self._queues)]
-        self._claim_keys += (key for step in lists for key in step)
-        self._queue_of = {key: queue for queue in self._queues for key in self._keys.lists(queue)}
-        arguments = (self._lease, self._settings.worker_lease_s, 1)
-        await connection.run_surely(connection.scripts.lease, [self._keys.workers], *arguments)
+        self._name_claim_keys()
+        keys, arguments = [self._keys.workers, self._claims], (self._lease, self._settings.worker_lease_s, 1)
+        await connection.run_surely(connection.scripts.lease, keys, *arguments)
+
+    def _name_claim_keys(self) -> None:
+        lists = {queue: self._keys.lists(queue) for queue in self._queues}
+        self._claim_keys = [self._keys.workers, self._claims, *map(self._keys.delayed, self._queues)]
+        for step in zip(*lists.values(), strict=True):
+            self._claim_keys += step
+        self._queue_of = {key: queue for queue, keys in lists.items() for key in keys}
 
     # -- connection ------------------------------------------------------------------------------------------------
 
@@ -292,9 +300,11 @@ class RedisConsumer:
             self._housekeeping.hold_back(await self._seconds_of_grace(connection))
             if not self._lease:
                 await self._take_lease(connection)
-            elif await self._renew(connection):
-                await self._find_claims(connection)
-            # else the lease is lost; the next heartbeat says so and takes a new one
+            else:
+                self._name_claim_keys()
+                if await self._renew(connection):
+                    await self._find_claims(connection)
+                # else the lease is lost; the next heartbeat says so and takes a new one
             silent_keys = frozenset({self._keys.workers.encode(), self._claims.encode()})
             await self._doorbell.install(connection, silent_keys)
         except BaseException:
@@ -322,6 +332,7 @@ class RedisConsumer:
         """Find what was claimed by a script whose answer never arrived."""
         there = {tag.decode() for tag in await connection.call("HKEYS", self._claims)}
         unknown = sorted(there - self._held, key=claim_number)
+        self._held &= there
         for start in range(0, len(unknown), _CLAIMS_AT_ONCE):
             some = unknown[start : start + _CLAIMS_AT_ONCE]
             for tag, envelope in zip(some, await connection.call("HMGET", self._claims, *some), strict=True):

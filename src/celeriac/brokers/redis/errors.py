@@ -12,9 +12,8 @@ from celeriac.exceptions import BackendUnavailable, BrokerUnavailable, Operation
 _LOGIN: Final = frozenset({"WRONGPASS", "NOAUTH"})
 _PASSING: Final = frozenset({"LOADING", "MASTERDOWN", "READONLY", "TRYAGAIN", "BUSY", "MISCONF", "CLUSTERDOWN"})
 _CLUSTER: Final = frozenset({"MOVED", "ASK", "CROSSSLOT"})
-_IN_SCRIPT: Final = "ERR Error running script"
-_CODE_IN_SCRIPT: Final = re.compile(r": -([A-Z]+) ")
 _FORBIDDEN_IN_SCRIPT: Final = "The user executing the script can't"
+_CODE_IN_SCRIPT: Final = re.compile(r"^ERR Error running script.*?: -([A-Z]+) ")  # Redis 6
 _NO_PASSWORD_SET: Final = "without any password configured"
 
 
@@ -23,12 +22,12 @@ class ReplyError(Exception):
 
     @property
     def code(self) -> str:
-        """The first word, which tells the kind of error; Redis 6 hides it in a sentence when a script met the error."""
+        """The word that tells the kind of error: the first one, or what an error within a script amounts to."""
         text = str(self)
-        if text.startswith(_IN_SCRIPT):
-            within = _CODE_IN_SCRIPT.search(text)
-            return within[1] if within else "NOPERM" if _FORBIDDEN_IN_SCRIPT in text else "ERR"
-        return text.partition(" ")[0]
+        if _FORBIDDEN_IN_SCRIPT in text:
+            return "NOPERM"
+        within = _CODE_IN_SCRIPT.search(text)
+        return within[1] if within else text.partition(" ")[0]
 
 
 class ConnectionLost(Exception):

@@ -18,6 +18,7 @@
 --     P celeriac:revoked-ends    zset    task id -> when it ends; all three expire with the last revocation
 --
 -- Times are Unix seconds of this server. A list is known by its full key, so nothing here knows about priorities.
+-- A script that fails half way is not undone, so what takes a message away is always the last step.
 
 local function now()
   local time = redis.call('TIME')
@@ -51,8 +52,8 @@ local function move_due(delayed, time, most)
   for i = #due, 1, -1 do
     local list, at = unpack_at(due[i], 1)
     local envelope = unpack_at(due[i], at)
-    redis.call('ZREM', delayed, due[i])
     redis.call('RPUSH', list, envelope)
+    redis.call('ZREM', delayed, due[i])
   end
   return #due
 end

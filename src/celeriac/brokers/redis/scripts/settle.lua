@@ -36,11 +36,11 @@ local function settle()
   at = results_at + 3 * tonumber(ARGV[at])
   local results_end = at - 1
 
-  local envelope
+  local envelope = ''
   if verdict ~= 'A' then
     envelope = redis.call('HGET', claims, tag)
   end
-  if redis.call('HDEL', claims, tag) == 0 then
+  if not envelope or redis.call('HEXISTS', claims, tag) == 0 then
     return false
   end
   for i = follow_ups_at, follow_ups_end, 5 do
@@ -67,6 +67,8 @@ local function settle()
   elseif verdict == 'D' then
     park(dead, dead_times, id, reason, list_of(tag), envelope, keep_s)
   end
+  -- Last: had one of the commands above failed (a right is missing, a key is of another type), the claim would remain.
+  redis.call('HDEL', claims, tag)
   return true
 end
 
