@@ -149,7 +149,10 @@ class ForkServer:
                         return
 
     def _obey(self) -> bool:
-        frame, descriptors, _flags, _address = socket.recv_fds(self._control, FRAME_MAX_BYTES, 2)
+        try:
+            frame, descriptors, _flags, _address = socket.recv_fds(self._control, FRAME_MAX_BYTES, 2)
+        except ConnectionResetError:  # the core has closed its end without reading our last notices
+            return False
         if not frame:
             return False
         command = decode_command(frame)
