@@ -96,11 +96,12 @@ def test_what_was_accepted_survives_restarts_of_the_broker(rabbit: PrivateRabbit
 
     try:
         some_more_are_accepted()
-        rabbit.kill()
-        rabbit.start()
-        some_more_are_accepted()
+        # First an orderly one: a quorum queue made less than a moment before a kill -9 does not come back (RabbitMQ 3.10).
         rabbit.stop_app()
         rabbit.start_app()
+        some_more_are_accepted()
+        rabbit.kill()
+        rabbit.start()
         some_more_are_accepted()
     finally:
         stop.set()
@@ -186,7 +187,7 @@ def test_a_memory_alarm_is_told(rabbit: PrivateRabbit) -> None:
 
 
 def test_claims_older_than_the_consumer_timeout_are_lost_and_the_worker_goes_on(rabbit: PrivateRabbit) -> None:
-    setting = "application:set_env(rabbit, {}, {})"
+    setting = "application:set_env(rabbit, {}, {})."
     rabbit.ctl("eval", setting.format("consumer_timeout", 1500))
     rabbit.ctl("eval", setting.format("channel_tick_interval", 500))
     broker = open_broker(rabbit.fresh_url())

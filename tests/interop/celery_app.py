@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
 from celery import Celery
 
-from tests.interop.functions import CELERY_SETTINGS_VARIABLE, QUEUE_VARIABLE, register
+from tests.interop.functions import QUEUE_TYPE_VARIABLE, QUEUE_VARIABLE, register
 
 
 def make_app(**settings: Any) -> Any:
     """An app with these settings besides those of the environment."""
     app = Celery("interop", set_as_current=False)
+    queue_type = os.environ.get(QUEUE_TYPE_VARIABLE, "classic")
     app.conf.update(
+        task_default_queue_type=queue_type,
+        task_create_missing_queue_type=queue_type,  # of queues that are named by -Q only
         broker_connection_retry_on_startup=True,
         task_default_queue=os.environ.get(QUEUE_VARIABLE, "celery"),
-        **json.loads(os.environ.get(CELERY_SETTINGS_VARIABLE, "{}")),
         **settings,
     )
     register(app)

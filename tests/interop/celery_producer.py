@@ -98,12 +98,12 @@ def send_ignored(key: str) -> Any:
 def link(key: str) -> dict[str, Any]:
     """A task with a callback that takes its result, one that does not, and a third that is called when it fails."""
     callbacks = [task("note").s(key=key), task("note").si(key=f"{key}-immutable")]
-    return how_it_ended(task("add").apply_async((1, 2), link=callbacks, link_error=task("note").s(key=f"{key}-error")))
+    return how_it_ended(task("add").apply_async((1, 2), link=callbacks, link_error=task("note_id").s(key=f"{key}-error")))
 
 
 def link_error(key: str) -> dict[str, Any]:
     """A task that fails, with an errback that is a task with one argument, the failed task's id."""
-    errback = task("note").s(key=key)
+    errback = task("note_id").s(key=key)
     return how_it_ended(task("fail").apply_async(("own",), link_error=errback, link=task("note").s(key=f"{key}-link")))
 
 
@@ -128,7 +128,7 @@ def run_chain(numbers: list[int]) -> dict[str, Any]:
 def run_broken_chain(key: str) -> dict[str, Any]:
     """A chain whose first step fails, with an errback that Celery gives to each step."""
     steps = chain(task("fail").s("own"), task("note").s(key=f"{key}-second"))
-    end = steps.apply_async(link_error=task("note").s(key=key))
+    end = steps.apply_async(link_error=task("note_id").s(key=key))
     return how_it_ended(end.parent)
 
 

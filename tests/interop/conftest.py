@@ -9,8 +9,6 @@ import pytest
 from tests.interop.harness import Place
 from tests.services import PrivateRedis
 
-QUORUM = {"task_default_queue_type": "quorum", "task_create_missing_queue_type": "quorum"}
-
 PLACES = (
     pytest.param("redis", marks=pytest.mark.redis),
     pytest.param("classic", marks=pytest.mark.rabbitmq),
@@ -30,9 +28,9 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     """A broker with a result backend, shared by all tests: each file has a queue of its own."""
     if request.param == "redis":
         redis = request.getfixturevalue("interop_redis")
-        made = Place("redis", redis, redis.database_url(0), redis.database_url(1), {})
+        made = Place("redis", redis, redis.database_url(0), redis.database_url(1))
     else:
         rabbit = request.getfixturevalue("rabbit_server")
-        made = Place(request.param, rabbit, rabbit.fresh_url(), "rpc://", QUORUM if request.param == "quorum" else {})
+        made = Place(request.param, rabbit, rabbit.fresh_url(), "rpc://", request.param)
     yield made
     made.close()

@@ -18,9 +18,8 @@ JOURNAL_VARIABLE = "INTEROP_JOURNAL"
 QUEUE_VARIABLE = "INTEROP_QUEUE"
 """The app's default queue."""
 
-CELERY_SETTINGS_VARIABLE = "INTEROP_CELERY_SETTINGS"
-"""Settings of the Celery app as JSON."""
-
+QUEUE_TYPE_VARIABLE = "INTEROP_QUEUE_TYPE"
+"""RabbitMQ: the type of queues that either side makes."""
 
 VALUES = [
     None,
@@ -73,6 +72,11 @@ def note_where(self: Any, key: str, nap_s: float) -> str:
     return key
 
 
+def note_id(task_id: str, *, key: str) -> None:
+    """Put down the one thing that an errback is sent; Celery calls one that could take more, and gives it other things."""
+    journal.record(os.environ[JOURNAL_VARIABLE], journal.END, key, args=[task_id])
+
+
 def note_failure(request: Any, exc: Any, traceback: Any) -> None:
     """An errback in Celery's newer form, which is called and not sent."""
     journal.record(os.environ[JOURNAL_VARIABLE], journal.END, f"failure-of-{request.id}", error=repr(exc))
@@ -122,7 +126,7 @@ def parent(self: Any) -> str:
 
 def register(app: Any) -> None:
     """Make them tasks of an app, be it Celery's or ours."""
-    for function in (add, echo, note, note_failure, fail):
+    for function in (add, echo, note, note_id, note_failure, fail):
         app.task(name=f"shop.{function.__name__}")(function)
     for bound in (about, note_where, progress, parent):
         app.task(name=f"shop.{bound.__name__}", bind=True)(bound)

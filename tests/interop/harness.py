@@ -96,9 +96,9 @@ class CeleryProducer:
 
 
 class Place:
-    """A broker and a result backend that both sides share, their queues, and the programs that run there.
+    """A broker and a result backend that both sides share, and the programs that run there.
 
-    `celery_settings`: what the Celery apps are told besides.
+    `queue_type`: RabbitMQ's, of the queues that either side makes.
     """
 
     def __init__(
@@ -107,13 +107,13 @@ class Place:
         server: PrivateRedis | PrivateRabbit,
         broker_url: str,
         backend_url: str,
-        celery_settings: Mapping[str, Any],
+        queue_type: str = "classic",
     ) -> None:
         self.name = name
         self.server = server
         self.broker_url = broker_url
         self.backend_url = backend_url
-        self.celery_settings = dict(celery_settings)
+        self.queue_type = queue_type
         self.directory = Path(tempfile.mkdtemp(prefix="celeriac-interop-"))
         self.journal = Journal(self.directory / "journal", "")
         self._reaper = Reaper(self.directory)
@@ -128,13 +128,12 @@ class Place:
 
     def our_app(self, queue: str) -> Celeriac:
         """Our app as a program has it that sends tasks: in the process of the tests."""
-        queue_type = self.celery_settings.get("task_default_queue_type", "classic")
         app = Celeriac(
             "interop",
             broker=self.broker_url,
             backend=self.backend_url,
             task_default_queue=queue,
-            task_default_queue_type=queue_type,
+            task_default_queue_type=self.queue_type,
         )
         functions.register(app)
         self._apps.append(app)
@@ -215,5 +214,5 @@ class Place:
             "CELERIAC_RESULT_BACKEND": self.backend_url,
             functions.JOURNAL_VARIABLE: str(self.directory / "journal"),
             functions.QUEUE_VARIABLE: queue,
-            functions.CELERY_SETTINGS_VARIABLE: json.dumps(self.celery_settings),
+            functions.QUEUE_TYPE_VARIABLE: self.queue_type,
         }
