@@ -30,7 +30,7 @@ def publish_rates(broker: RedisBroker, url: str) -> None:
     client = redis.Redis.from_url(url)
     messages = make_messages(TASKS, QUEUE)
     producer.publish(messages[:1], 5)
-    envelope = client.lindex(QUEUE, 0)
+    envelope = client.lindex(QUEUE, 0) or b""
 
     def rate(work: Callable[[], None]) -> float:
         begin = time.perf_counter()

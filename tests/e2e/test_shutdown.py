@@ -50,7 +50,7 @@ def test_sigterm_waits_for_what_ends_in_time(scene: Scene) -> None:
     results = [scene.send(key.partition(":")[2], key, gate.path) for key in keys]
     scene.until_started(*keys)
     worker.signal(signal.SIGTERM)
-    scene.until(lambda: "warm shutdown" in worker.log, "the worker has heard")
+    scene.until(lambda: "shutting down" in worker.log, "the worker has heard")
     gate.open()
     assert worker.wait() == 0
     assert [result.get(timeout=30) for result in results] == keys
@@ -63,7 +63,7 @@ def test_a_second_sigint_stops_at_once(scene: Scene) -> None:
     result = scene.send("held", key, gate.path)
     scene.until_started(key)
     worker.signal(signal.SIGINT)
-    scene.until(lambda: "warm shutdown" in worker.log, "the worker has heard")
+    scene.until(lambda: "shutting down" in worker.log, "the worker has heard")
     assert worker.process.poll() is None
     worker.signal(signal.SIGINT)
     assert worker.wait() == 0
@@ -93,7 +93,7 @@ def test_a_signal_to_the_whole_group_tears_no_task_out(scene: Scene) -> None:
     scene.until_started(*keys)
     for process in (worker.core, *worker.core.children(recursive=True)):
         process.send_signal(signal.SIGINT)
-    scene.until(lambda: "warm shutdown" in worker.log, "the worker has heard")
+    scene.until(lambda: "shutting down" in worker.log, "the worker has heard")
     gate.open()
     assert worker.wait() == 0
     assert [(scene.journal.starts(key), scene.journal.ends(key)) for key in keys] == [(1, 1)] * 3

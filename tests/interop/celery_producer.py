@@ -98,7 +98,9 @@ def send_ignored(key: str) -> Any:
 def link(key: str) -> dict[str, Any]:
     """A task with a callback that takes its result, one that does not, and a third that is called when it fails."""
     callbacks = [task("note").s(key=key), task("note").si(key=f"{key}-immutable")]
-    return how_it_ended(task("add").apply_async((1, 2), link=callbacks, link_error=task("note_id").s(key=f"{key}-error")))
+    return how_it_ended(
+        task("add").apply_async((1, 2), link=callbacks, link_error=task("note_id").s(key=f"{key}-error"))
+    )
 
 
 def link_error(key: str) -> dict[str, Any]:

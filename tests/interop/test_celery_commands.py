@@ -8,9 +8,13 @@ from tests.interop.harness import Place
 def test_call_and_result(place: Place) -> None:
     worker = place.our_worker("commands")
     key = place.key()
-    task_id = place.celery_command("commands", "call", "shop.note", "--args", "[1, 2]", "--kwargs", f'{{"key": "{key}"}}')
+    task_id = place.celery_command(
+        "commands", "call", "shop.note", "--args", "[1, 2]", "--kwargs", f'{{"key": "{key}"}}'
+    )
     place.until_noted(key)
-    if place.backend_url != "rpc://":  # a result that is sent can be read by the process that asked for it, and no other
+    if (
+        place.backend_url != "rpc://"
+    ):  # a result that is sent can be read by the process that asked for it, and no other
         assert place.our_app("commands").AsyncResult(task_id).get(timeout=30) == key
         assert place.celery_command("commands", "result", task_id) == key
     worker.stop()

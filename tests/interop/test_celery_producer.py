@@ -196,7 +196,9 @@ def test_an_errback_gets_the_id(place: Place, producer: CeleryProducer) -> None:
     assert place.journal.ends(f"{key}-link") == 0
 
 
-@pytest.mark.xfail(reason="our worker sends every errback with the id alone; this kind is called, and gets parked instead")
+@pytest.mark.xfail(
+    reason="our worker sends every errback with the id alone; this kind is called, and gets parked instead"
+)
 def test_an_errback_that_takes_request_error_and_traceback(place: Place, producer: CeleryProducer) -> None:
     key = f"failure-of-{producer.link_error_of_three()}"
 

@@ -53,6 +53,7 @@ class Handle:
         """A second descriptor of the executor's end: reading from it takes a job back."""
         self._reader = ReportReader()
         self._last_number = 0
+        self._closed = False
         jobs.setblocking(False)
 
     # -- giving -------------------------------------------------------------------------------------------------------
@@ -96,10 +97,10 @@ class Handle:
         return True
 
     def recall(self) -> list[Entry]:
-        """Take back every job that the executor has not taken, in order."""
+        """Take back every job that the executor has not taken, in order; none any more once the sockets are closed."""
         recalled: dict[int, Entry] = {}
         waiting = dict(self.waiting)
-        while True:
+        while not self._closed:
             try:
                 # Not the socket's own flag: the executor shares it and may want to block.
                 job = receive_job(self._taken, socket.MSG_DONTWAIT)
@@ -161,7 +162,8 @@ class Handle:
             self.body.kill()
 
     def close(self) -> None:
-        """Close the job sockets: the executor sees the end of its work."""
+        """Close the job sockets: the executor sees the end of its work. Idempotent."""
+        self._closed = True
         for sock in (self._jobs, self._taken):
             with contextlib.suppress(OSError):
                 sock.close()

@@ -63,7 +63,7 @@ def routing_key(delay_s: int, queue: str) -> str:
     return ".".join(f"{delay_s:0{LEVELS}b}") + "." + queue
 
 
-def strip(key: str) -> str:
+def without_delay(key: str) -> str:
     """Return a routing key without what an earlier wait put before it."""
     while (shorter := _PREFIX.sub("", key, count=1)) != key:
         key = shorter

@@ -36,7 +36,7 @@ def to_message(event: Delivered, queue: str) -> tuple[Message, int]:
         values.pop("content_type", ""),
         values.pop("content_encoding", ""),
         "" if waited else event.exchange,
-        delay.strip(event.routing_key) if waited else event.routing_key,
+        delay.without_delay(event.routing_key) if waited else event.routing_key,
     )
     return message, count
 

@@ -49,7 +49,11 @@ def to_publish(message: Message, now: float) -> Publish:
         if wait_s:
             key = delay.routing_key(wait_s, message.queue)
             return Publish(delay.FIRST_EXCHANGE, key, properties, message.body, message.queue, delayed=True)
-        key = message.queue if message.routing_key is None or not message.exchange else delay.strip(message.routing_key)
+        key = (
+            message.queue
+            if message.routing_key is None or not message.exchange
+            else delay.without_delay(message.routing_key)
+        )
         return Publish(message.exchange, key, properties, message.body, message.queue)
     except CodecError as error:
         raise EncodeError(f"a message for queue {message.queue!r} cannot be sent over AMQP: {error}") from None

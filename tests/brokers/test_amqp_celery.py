@@ -1,0 +1,131 @@
+"""Real Celery and Celeriac's broker code share RabbitMQ."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.contrib.testing.worker import start_worker
+from kombu import Connection, Exchange, Queue
+from kombu.transport.native_delayed_delivery import (
+    bind_queue_to_native_delayed_delivery_exchange,
+    declare_native_delayed_delivery_exchanges_and_queues,
+)
+
+from celeriac.backends.rpc import RpcBackend
+from celeriac.brokers.amqp.broker import AmqpBroker
+from celeriac.core.effects import ACK, Record, Settlement
+from celeriac.core.message import Delivery, Message
+from celeriac.core.settings import make_settings
+
+DEADLINE_S = 30.0
+
+
+@pytest.fixture
+def celery_app(rabbit_url: str) -> Iterator[Celery]:
+    app = Celery("other", broker=rabbit_url, backend="rpc://", set_as_current=False)
+    app.conf.update(task_default_queue_type="quorum", worker_detect_quorum_queues=True, broker_pool_limit=2)
+
+    @app.task(name="other.add")
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    yield app
+    app.close()
+
+
+async def claim_one(url: str, queue: str = "celery") -> tuple[Any, Delivery]:
+    consumer = AmqpBroker(url, make_settings({})).consumer()
+    await consumer.open("worker", [queue])
+    until = time.monotonic() + DEADLINE_S
+    while not (claimed := await consumer.claim(1, 0.5)):
+        assert time.monotonic() < until
+    return consumer, claimed[0]
+
+
+def test_a_call_by_celery_is_claimed_and_its_result_reaches_celery(rabbit_url: str, celery_app: Celery) -> None:
+    writer = RpcBackend(make_settings({"broker_url": rabbit_url})).writer()
+
+    async def serve() -> None:
+        consumer, delivery = await claim_one(rabbit_url)
+        message = delivery.message
+        assert message is not None
+        assert message.task == "other.add"
+        args, _, _ = json.loads(message.body)
+        result = {"status": "SUCCESS", "result": sum(args), "traceback": None, "children": [], "task_id": message.id}
+        record = Record(message.id, "SUCCESS", json.dumps(result).encode(), None, message.properties["reply_to"])
+        await writer.store([record])
+        assert not await consumer.settle([Settlement(delivery.tag, ACK)])
+        await writer.close()
+        await consumer.close()
+
+    serving = threading.Thread(target=lambda: asyncio.run(serve()))
+    serving.start()
+    assert celery_app.send_task("other.add", (2, 3)).get(timeout=DEADLINE_S) == 5
+    serving.join()
+
+
+@pytest.mark.filterwarnings("ignore")  # Celery's own
+def test_a_message_of_ours_is_run_by_a_celery_worker_and_its_result_reaches_us(
+    rabbit_url: str, celery_app: Celery
+) -> None:
+    backend = RpcBackend(make_settings({"broker_url": rabbit_url}))
+    broker = AmqpBroker(rabbit_url, make_settings({}))
+    found: dict[str, bytes] = {}
+
+    async def call() -> None:
+        listener = backend.listener()
+        await listener.open(lambda task_id, document: found.update({task_id: document}))
+        await listener.watch(["call-1"])
+        headers = {"lang": "py", "task": "other.add", "id": "call-1", "root_id": "call-1", "retries": 0, "eta": None}
+        body = json.dumps([[20, 22], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]).encode()
+        properties = {"correlation_id": "call-1", "reply_to": listener.reply_to}
+        producer = broker.producer()
+        await asyncio.to_thread(producer.publish, [Message("celery", headers, body, properties)], DEADLINE_S)
+        producer.close()
+        until = time.monotonic() + DEADLINE_S
+        while "call-1" not in found:
+            assert time.monotonic() < until
+            await asyncio.sleep(0.02)
+        await listener.close()
+
+    with start_worker(celery_app, perform_ping_check=False, pool="solo"):
+        asyncio.run(call())
+    assert json.loads(found["call-1"])["result"] == 42
+    assert json.loads(backend.reader().fetch(["call-1"])["call-1"])["status"] == "SUCCESS"
+
+
+@pytest.mark.parametrize("first", ["celery", "celeriac"])
+def test_both_declare_the_same_delay_levels(rabbit_url: str, first: str) -> None:
+    exchange = Exchange("topics", type="topic")
+    queue = Queue("celery", exchange, routing_key="celery", queue_arguments={"x-queue-type": "quorum"})
+
+    def by_celery() -> None:
+        with Connection(rabbit_url) as connection:
+            declare_native_delayed_delivery_exchanges_and_queues(connection, "quorum")
+            queue(connection).declare()
+            bind_queue_to_native_delayed_delivery_exchange(connection, queue)
+
+    def by_celeriac() -> None:
+        producer = AmqpBroker(rabbit_url, make_settings({})).producer()
+        producer.publish([Message("celery", {"id": "1", "task": "t"}, b"", not_before=time.time() + 1)], DEADLINE_S)
+        producer.close()
+
+    for declare in (by_celery, by_celeriac) if first == "celery" else (by_celeriac, by_celery):
+        declare()
+
+    async def comes_once() -> None:
+        consumer, delivery = await claim_one(rabbit_url)
+        assert delivery.message is not None
+        assert delivery.message.id == "1"
+        assert not await consumer.settle([Settlement(delivery.tag, ACK)])
+        assert await consumer.claim(1, 0.5) == [], "two ways lead to the queue, but one message comes"
+        await consumer.close()
+
+    asyncio.run(comes_once())
