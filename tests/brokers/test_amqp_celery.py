@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,7 +39,14 @@ def celery_app(rabbit_url: str) -> Iterator[Celery]:
         return a + b
 
     yield app
-    app.close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Celery leaves sockets to the garbage collector
+        if app.backend.result_consumer._consumer is not None:
+            app.backend.result_consumer.stop()
+        app.producer_pool.force_close_all()
+        app.pool.force_close_all()
+        app.close()
+        gc.collect()
 
 
 async def claim_one(url: str, queue: str = "celery") -> tuple[Any, Delivery]:

@@ -14,8 +14,10 @@ from amqp import Message as OtherMessage
 
 from celeriac.brokers.amqp import delay
 from celeriac.brokers.amqp.admin import AmqpAdmin
+from celeriac.brokers.amqp.aio import CONSUME_CHANNEL
 from celeriac.brokers.amqp.broker import AmqpBroker
 from celeriac.brokers.amqp.consumer import RETURNS_ALLOWED, AmqpConsumer
+from celeriac.brokers.amqp.protocol import methods
 from celeriac.core.effects import ACK, REQUEUE, Dead, Settlement
 from celeriac.core.message import Delivery, Message, Revocation
 from celeriac.core.settings import make_settings
@@ -330,6 +332,30 @@ def test_an_expiration_does_not_cut_a_wait_short(rabbit_url: str) -> None:
         consumer = await worker(broker)
         await claim(consumer, 1)
         assert time.time() >= due_at
+        await consumer.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_consumer_that_the_broker_forgot_is_started_anew(rabbit_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("celeriac.brokers.amqp.consumer.STALL_S", 0.0)
+    broker = open_broker(rabbit_url)
+
+    async def scenario() -> None:
+        consumer = await worker(broker)
+        assert await consumer.claim(1, 0.1) == []
+        connection = consumer._live()
+        async with connection.lock(CONSUME_CHANNEL):  # behind its back
+            tags = list(consumer._intake.feeds[QUEUE].windows)
+            await connection.call(CONSUME_CHANNEL, [methods.basic_cancel(tag) for tag in tags])
+        await consumer.publish([message()])
+        assert await consumer.claim(1, 0.3) == []
+        until = time.monotonic() + DEADLINE_S
+        claimed: list[Delivery] = []
+        while not claimed:
+            assert time.monotonic() < until
+            await consumer.maintain()
+            claimed = await consumer.claim(1, 0.1)
         await consumer.close()
 
     asyncio.run(scenario())

@@ -287,7 +287,10 @@ class Scene:
             ) from None
 
     def until_empty(self) -> None:
-        """Wait until the broker has nothing of this scene's queue left but dead letters."""
+        """Wait until the broker has nothing of this scene's queue left but dead letters.
+
+        RabbitMQ does not tell what is delayed or claimed: there it says less.
+        """
 
         def empty() -> bool:
             depth = self.depth()
@@ -313,6 +316,13 @@ class Scene:
         """What was parked of the scene's queue."""
         with self.admin() as admin:
             return admin.dead_letters(self.queue, 1000)
+
+    def until_parked(self, count: int) -> list[DeadLetter]:
+        """Wait until so many messages were parked, and return them."""
+        self.until(lambda: len(self.dead_letters()) >= count, f"{count} messages are parked")
+        letters = self.dead_letters()
+        assert len(letters) == count, [letter.reason for letter in letters]
+        return letters
 
     def close(self) -> None:
         """Open all gates and end all workers."""

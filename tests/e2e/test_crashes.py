@@ -48,6 +48,21 @@ def test_executors_killed_again_and_again_lose_nothing(scene: Scene) -> None:
     assert scene.dead_letters() == []
 
 
+def test_a_killed_fork_server_is_replaced(scene: Scene) -> None:
+    worker = scene.worker("-c", "1", "--threads", "2")
+    gate, keys = scene.gate(), [scene.key("held"), scene.key("held_in_thread")]
+    results = [scene.send(key.partition(":")[2], key, gate.path) for key in keys]
+    scene.until_started(*keys)
+    [server] = worker.core.children()
+    server.kill()
+    scene.until_started(*keys, times=2)
+    gate.open()
+    assert [result.get(timeout=DEADLINE_S) for result in results] == keys
+    scene.until_empty()
+    assert scene.dead_letters() == []
+    assert worker.terminate() == 0
+
+
 def test_a_poison_task_ends_in_the_dead_letters(scene: Scene) -> None:
     worker = scene.worker()
     good, poison = scene.keys("good", 100), scene.key("poison")
@@ -60,10 +75,9 @@ def test_a_poison_task_ends_in_the_dead_letters(scene: Scene) -> None:
     with pytest.raises(WorkerLostError, match="died 3 times"):
         result.get(timeout=DEADLINE_S)
     scene.until(lambda: scene.journal.of("collected"), "the errback has run")
-    scene.until_empty()
+    [letter] = scene.until_parked(1)
     assert scene.journal.starts(poison) == 3
     assert scene.journal.extra_runs() == 0
-    [letter] = scene.dead_letters()
     assert "died 3 times" in letter.reason
     assert letter.message is not None
     assert letter.message.id == result.id

@@ -139,8 +139,7 @@ def test_a_task_sends_others(shared_scene: Scene) -> None:
 def test_a_rejected_task_is_parked(scene: Scene) -> None:
     scene.worker("-c", "1")
     scene.send("fail", "reject")
-    scene.until(scene.dead_letters, "it is parked")
-    [letter] = scene.dead_letters()
+    [letter] = scene.until_parked(1)
     assert "not here" in letter.reason
     assert letter.message is not None
     assert letter.message.task == "tests.e2e.app.fail"

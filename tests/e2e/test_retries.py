@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from celeriac.exceptions import MaxRetriesExceededError
@@ -38,7 +40,7 @@ def test_retries_by_the_task_with_other_arguments(shared_scene: Scene) -> None:
     assert result.get(timeout=DEADLINE_S) == "down after 3"
     runs = scene.journal.of(START, key)
     assert [run.more["number"] for run in runs] == [3, 2, 1, 0]
-    for before, after in zip(runs, runs[1:], strict=False):
+    for before, after in pairwise(runs):
         assert after.at - before.at >= 0.1  # a countdown is never cut short
     scene.until(lambda: scene.journal.of("collected"), "the callback has run")
     scene.until_empty()

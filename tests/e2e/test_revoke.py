@@ -60,3 +60,19 @@ def test_revoking_a_running_task_lets_it_end(scene: Scene) -> None:
         later.get(timeout=DEADLINE_S)  # so the worker has heard of both
     gate.open()
     assert running.get(timeout=DEADLINE_S) == key
+
+
+def test_many_revoked_in_one_process(scene: Scene) -> None:
+    scene.worker("-c", "1", "--threads", "2", "--async", "10")
+    gate, keys, kept = scene.gate(), scene.keys("running", 6), scene.key("kept")
+    results = scene.send_all("held_async", [(key, gate.path) for key in keys])
+    beside = scene.send("held_async", kept, gate.path)
+    scene.until_started(*keys, kept)
+    scene.app.control.terminate([result.id for result in results])
+    for result in results:
+        with pytest.raises(TaskRevokedError, match="terminated"):
+            result.get(timeout=DEADLINE_S)
+    gate.open()
+    assert beside.get(timeout=DEADLINE_S) == kept
+    scene.until_empty()
+    assert [(scene.journal.starts(key), scene.journal.ends(key)) for key in keys] == [(1, 0)] * 6

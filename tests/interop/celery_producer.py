@@ -81,6 +81,13 @@ def wait_for(result_id: str) -> dict[str, Any]:
     return how_it_ended(app.AsyncResult(result_id))
 
 
+def run_revoked(name: str, key: str, countdown: float) -> dict[str, Any]:
+    """Send, and change one's mind at once."""
+    result = task(name).apply_async(kwargs={"key": key}, countdown=countdown)
+    result.revoke()
+    return how_it_ended(result)
+
+
 def changed_values() -> list[str]:
     """Send each of `VALUES` there and back; return what came back different."""
     results = [task("echo").delay(value) for value in VALUES]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -15,63 +14,14 @@ from typing import Any
 
 from celeriac import Celeriac
 from celeriac.core.message import Message, QueueDepth
-from tests.e2e.harness import DEADLINE_S, ROOT
 from tests.e2e.journal import Journal
 from tests.interop import functions
+from tests.program import DEADLINE_S, ROOT, Program
 from tests.service import Reaper, wait_until
 from tests.services import PrivateRabbit, PrivateRedis
 
 CELERY_OPTIONS = ("-l", "INFO", "-P", "solo", "--without-mingle", "--without-gossip")
 """One task at a time in the worker's own process, and nothing that only makes starting slow."""
-
-
-class Program:
-    """One process of either side. Duties: 1. start it; 2. keep its log; 3. stop it as a process manager does."""
-
-    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], directory: Path) -> None:
-        self.name = name
-        self.log_file = directory / f"{name}.log"
-        with self.log_file.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", *command],
-                cwd=ROOT,
-                env=dict(environment),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE if name == "producer" else log,
-                stderr=log,
-                start_new_session=True,
-            )
-
-    @property
-    def log(self) -> str:
-        """What it has written so far."""
-        return self.log_file.read_text(errors="replace")
-
-    def wait_for(self, words: str) -> None:
-        """Return when its log has these words."""
-
-        def said() -> bool:
-            if self.process.poll() is not None:
-                raise AssertionError(f"{self.name} ended with code {self.process.returncode}:\n{self.log}")
-            return words in self.log
-
-        wait_until(said, f"{self.name} says {words!r}", deadline_s=DEADLINE_S)
-
-    def stop(self) -> int:
-        """Ask it to stop (SIGTERM), wait, and return its exit code. Idempotent."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(DEADLINE_S)
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                pipe.close()
-        return code
-
-    def kill(self) -> None:
-        """End it with all its children, whatever its state. Idempotent."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.stop()
 
 
 class CeleryProducer:
@@ -139,10 +89,10 @@ class Place:
         self._apps.append(app)
         return app
 
-    def our_worker(self, queue: str, *options: str, name: str = "celeriac") -> Program:
-        """`celeriac worker` on a queue, ready."""
+    def our_worker(self, queue: str, *options: str, name: str = "celeriac", queue_type: str | None = None) -> Program:
+        """`celeriac worker` on a queue, ready; `queue_type` is that of queues that it makes, if not the place's."""
         command = ["celeriac", "-A", "tests.interop.celeriac_app", "worker", "-n", f"{name}@ours", "-Q", queue]
-        worker = self.start(f"{name}-{queue}", [*command, *(options or ("-c", "2"))], queue)
+        worker = self.start(f"{name}-{queue}", [*command, *(options or ("-c", "2"))], queue, queue_type=queue_type)
         worker.wait_for(f"{name}@ours ready.")
         return worker
 
@@ -155,14 +105,14 @@ class Place:
 
     def celery_producer(self, queue: str) -> CeleryProducer:
         """A Celery program whose tasks go to a queue."""
-        return CeleryProducer(self.start("producer", ["tests.interop.celery_producer"], queue))
+        return CeleryProducer(self.start("producer", ["tests.interop.celery_producer"], queue, talks=True))
 
     def celery_command(self, queue: str, *arguments: str) -> str:
         """Run a command of Celery's command line and return what it printed."""
         done = subprocess.run(
             [sys.executable, "-m", "celery", "-A", "tests.interop.celery_app", *arguments],
             cwd=ROOT,
-            env=self._environment(queue),
+            env={**os.environ, **self._environment(queue)},
             capture_output=True,
             text=True,
             timeout=DEADLINE_S,
@@ -184,15 +134,18 @@ class Place:
     def check_empty(self, queue: str) -> None:
         """See that nothing is left in a queue; None stands for what the broker can't count."""
         depth = self.depth(queue)
-        assert not (depth.ready or depth.delayed or depth.claimed), depth
+        assert (depth.ready, depth.delayed or 0, depth.claimed or 0) == (0, 0, 0), depth
 
     def until_noted(self, *keys: str) -> None:
         """Wait until the tasks with these keys have run."""
         wait_until(lambda: not self.journal.missing(keys), f"{keys} are noted", deadline_s=DEADLINE_S)
 
-    def start(self, name: str, command: Sequence[str], queue: str) -> Program:
-        """Start a Python module as a program of this place."""
-        program = Program(name, command, self._environment(queue), self.directory)
+    def start(
+        self, name: str, module: Sequence[str], queue: str, *, talks: bool = False, queue_type: str | None = None
+    ) -> Program:
+        """Start a program of this place."""
+        environment = self._environment(queue) | {functions.QUEUE_TYPE_VARIABLE: queue_type or self.queue_type}
+        program = Program(name, module, environment, self.directory, talks=talks)
         self._programs.append(program)
         self._reaper.watch([started.process for started in self._programs if started.process.poll() is None])
         return program
@@ -207,7 +160,6 @@ class Place:
 
     def _environment(self, queue: str) -> dict[str, str]:
         return {
-            **os.environ,
             "CELERY_BROKER_URL": self.broker_url,
             "CELERY_RESULT_BACKEND": self.backend_url,
             "CELERIAC_BROKER_URL": self.broker_url,

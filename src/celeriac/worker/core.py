@@ -149,8 +149,9 @@ class Core:
             for entry in [*handle.recall(), *handle.running.values()]:
                 logger.warning("task %s[%s] is given back unfinished", entry.message.task, entry.message.id)
                 self._give_back(entry)
-            handle.running.clear()
-        self._pool.kill_all()
+            if handle.running:
+                handle.running.clear()
+                handle.kill()  # those that run nothing end by themselves when their sockets are closed
         await self._pool.close()
         for entry in list(self._entries.values()):  # those that the death of an executor brought back meanwhile
             self._give_back(entry)
@@ -225,15 +226,12 @@ class Core:
         handle = death.handle
         self._changed.set()
         self._dispatch.put_back(death.waiting)
-        neighbours: list[Entry] = []
-        for entry in death.running:
-            if entry is handle.killed_for:
-                self._dispatch.put_back([entry])  # with its ending, to be concluded
-            elif handle.killed_for is not None or handle.retiring:
-                neighbours.append(entry)
-            else:
+        if handle.killed:
+            # Those with an ending are concluded by the next executor; their neighbours run again, uncounted.
+            self._dispatch.put_back(sorted(death.running, key=lambda entry: entry.ending is None))
+        else:
+            for entry in death.running:
                 self._crashed(entry, death)
-        self._dispatch.put_back(neighbours)
         if not handle.ready and not handle.retiring:
             logger.error("executor %d ended with code %d before it was ready", handle.number, death.code)
         if self._stopping:
@@ -296,17 +294,25 @@ class Core:
 
     def _revoked(self, revocations: Sequence[Revocation]) -> None:
         self._revocations.add(revocations, time.time())
-        for revocation in revocations:
-            if revocation.terminate:
-                self._terminate(revocation.id)
-
-    def _terminate(self, task_id: str) -> None:
+        news = {revocation.id: revocation for revocation in revocations}
+        if not any(entry.message.id in news for entry in self._entries.values()):
+            return
+        self._dispatch.recall()  # what waits in an executor can be marked only where no executor has it
+        running: set[Entry] = set()
         for handle in self._pool.handles:
-            for entry in handle.running.values():
-                if entry.message.id == task_id and handle.killed_for is None and entry.ending is None:
-                    entry.ending = Revoked("terminated")
-                    self._kill_for(handle, entry)
-                    break
+            running.update(handle.running.values())
+            self._terminate(handle, news)
+        for entry in self._entries.values():
+            if entry.message.id in news and entry not in running and entry.ending is None:
+                entry.ending = Revoked("revoked")
+        self._pump()
+
+    def _terminate(self, handle: Handle, news: Mapping[str, Revocation]) -> None:
+        for entry in handle.running.values():
+            revocation = news.get(entry.message.id)
+            if revocation is not None and revocation.terminate and entry.ending is None:
+                entry.ending = Revoked("terminated")
+                self._kill_for(handle, entry)
 
     def _lease_lost(self) -> None:
         """Everything that was ours belongs to others now: end it, so that nothing of it runs twice for long."""

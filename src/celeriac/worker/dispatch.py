@@ -115,7 +115,7 @@ class Dispatch:
                 if handle.retiring or not handle.ready:
                     continue
                 allowance = self._allowance(handle, now)
-                kind_room += handle.slots + allowance - handle.load
+                kind_room += handle.free_slots + allowance - len(handle.waiting)
                 total += handle.slots + allowance
                 starving = starving or not handle.waiting
             room += max(0, kind_room)
@@ -140,6 +140,11 @@ class Dispatch:
 
     def recall_all(self) -> None:
         """Take back everything that no executor has begun, to be given out again as far as it is still ours."""
+        for handle in self._pool.handles:
+            self.put_back(handle.recall())
+
+    def recall(self) -> None:
+        """Take everything back that executors have not begun, to be given out again."""
         for handle in self._pool.handles:
             self.put_back(handle.recall())
 

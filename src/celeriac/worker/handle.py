@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
+import time
 from collections import deque
 from typing import Final, Protocol
 
@@ -33,7 +35,17 @@ class Handle:
     Jobs are taken in the order in which they were sent, so those that run are the first `slots` of those not done.
     """
 
-    def __init__(self, number: int, kind: str, slots: int, jobs: socket.socket, taken: socket.socket) -> None:
+    def __init__(
+        self,
+        number: int,
+        kind: str,
+        slots: int,
+        jobs: socket.socket,
+        taken: socket.socket,
+        *,
+        max_tasks: int | None = None,
+    ) -> None:
+        """`max_tasks`: how many jobs it may have in its whole life; None: without a limit."""
         self.number = number
         self.kind = kind
         self.slots = slots
@@ -41,6 +53,8 @@ class Handle:
         self.ready = False
         """The executor has reported that it takes jobs."""
         self.retiring = False
+        self.killed = False
+        """The core itself ends it: what it runs did not crash it."""
         self.running: dict[int, Entry] = {}
         self.waiting: deque[tuple[int, Entry]] = deque()
         self.mean_runtime_s: float | None = None
@@ -52,6 +66,7 @@ class Handle:
         self._taken = taken
         """A second descriptor of the executor's end: reading from it takes a job back."""
         self._reader = ReportReader()
+        self._max_tasks = math.inf if max_tasks is None else max_tasks
         self._last_number = 0
         self._closed = False
         jobs.setblocking(False)
@@ -64,9 +79,14 @@ class Handle:
         return len(self.running) + len(self.waiting)
 
     @property
+    def _budget(self) -> float:
+        """How many more jobs it may be given before it has to be replaced."""
+        return self._max_tasks - self.tasks_done - self.load
+
+    @property
     def free_slots(self) -> int:
         """How many more jobs would begin at once."""
-        return 0 if self.retiring or not self.ready else self.slots - len(self.running)
+        return 0 if self.retiring or not self.ready else int(min(self.slots - len(self.running), self._budget))
 
     def allowance(self, now: float, window_s: float, limit: int) -> int:
         """How many jobs it may have waiting: as many as it will take within `window_s`, judged by what it ran lately."""
@@ -76,7 +96,8 @@ class Handle:
         # An executor whose oldest task already outlasts the window has proved that what waits behind it would wait.
         if slowest > window_s:
             return 0
-        return min(limit, int(self.slots * window_s / max(self.mean_runtime_s, 1e-6)))
+        wanted = min(limit, int(self.slots * window_s / max(self.mean_runtime_s, 1e-6)))
+        return int(min(wanted, len(self.waiting) + self._budget))
 
     def give(self, entry: Entry, now: float) -> bool:
         """Send a job; False when the socket's buffer is full."""
@@ -112,6 +133,9 @@ class Handle:
             if entry is not None:
                 recalled[job.number] = entry
         # What was neither taken back nor reported done is running, whatever we thought.
+        now = time.monotonic()
+        for entry in waiting.values():
+            entry.started_at = now
         self.waiting.clear()
         self.running.update(waiting)
         return [recalled[number] for number in sorted(recalled)]
@@ -157,7 +181,7 @@ class Handle:
 
     def kill(self) -> None:
         """End the executor now."""
-        self.retiring = True
+        self.retiring = self.killed = True
         if self.body is not None:
             self.body.kill()
 

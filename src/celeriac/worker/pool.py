@@ -136,7 +136,7 @@ class Pool:
         jobs, executor_jobs = socket.socketpair(socket.AF_UNIX, _packets())
         reports, executor_reports = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         reports.setblocking(False)
-        handle = Handle(number, kind, slots, jobs, executor_jobs.dup())
+        handle = Handle(number, kind, slots, jobs, executor_jobs.dup(), max_tasks=self._max_tasks)
         self._handles[number] = handle
         self._reports[number] = reports
         self.by_kind[kind].append(handle)

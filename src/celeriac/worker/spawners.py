@@ -194,7 +194,8 @@ class ThreadBody:
     def kill(self) -> None:
         """Give the thread up at once, and raise SystemExit in it at its next Python instruction."""
         self._exited()
-        if self._thread.ident is not None:
+        # The number of a thread that has ended may be another's by now.
+        if self._thread.ident is not None and self._thread.is_alive():
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(SystemExit))
 
 
@@ -222,8 +223,8 @@ class ThreadSpawner:
                 with jobs, reports:
                     serve(self._app, kind, slots, self._hostname, jobs, reports)
                 code = 0
-            except OSError:
-                logger.debug("executor thread %d ends: its sockets are closed", number)
+            except (OSError, SystemExit) as error:
+                logger.debug("executor thread %d was given up: %r", number, error)
             finally:
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody wants to know
                     self._loop.call_soon_threadsafe(self._exited, number, code)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
-
-from msgspec import Struct
 
 from celeriac.brokers.amqp import parking
 from celeriac.brokers.amqp.acks import ack_frames, nack_frames
 from celeriac.brokers.amqp.address import Address
 from celeriac.brokers.amqp.aio import CONSUME_CHANNEL, REVOKED_CHANNEL, AsyncConnection
 from celeriac.brokers.amqp.blocking import connection_name
-from celeriac.brokers.amqp.feed import Feed, Window
-from celeriac.brokers.amqp.incoming import delivery_count, to_delivery
+from celeriac.brokers.amqp.incoming import delivery_count
+from celeriac.brokers.amqp.intake import Held, Intake, Tag
 from celeriac.brokers.amqp.outbox import Publish
 from celeriac.brokers.amqp.outgoing import to_publish
 from celeriac.brokers.amqp.protocol import methods
@@ -36,31 +33,20 @@ RETURNS_ALLOWED: Final = 10
 it anew: so a higher count can only come from losses, and RabbitMQ 4, which drops a message at 20, never does so for returns."""
 LAST_COUNT: Final = 20
 """RabbitMQ 4 drops a message that comes back once more after this count."""
+STALL_S: Final = 30.0
+"""Nothing has come for so long: reason enough to ask whether something waits."""
 _OPEN_WAIT_S: Final = 10.0
 _log = logging.getLogger(__name__)
-
-Tag = tuple[int, int]
-"""Generation of the channel, delivery tag in it."""
-
-
-_Frames = Callable[[int, Collection[int], Iterable[int]], list[bytes]]
-
-
-class _Held(Struct):
-    """A message that RabbitMQ has handed us and that is not settled."""
-
-    event: Delivered
-    feed: Feed
 
 
 class AmqpConsumer:
     """One worker's connection to RabbitMQ.
 
     1. Owns the connection and its heartbeats; `open` makes it anew, whatever was before.
-    2. Keeps one feed per queue, as wide as `claim` asks for, and takes from them in turn.
+    2. Claims through its intake, which is as wide as `claim` asks for.
     3. Settles: follow-ups first, confirmed, then the acknowledgements, in as few frames as can be.
     4. Gives back what nobody started within `worker_prefetch_hold_s`, for other workers that are idle.
-    5. Knows which claims are void: a delivery tag is good only in the generation of the channel that it came by.
+    5. Tells which claims are void: those that came by a channel which is gone.
 
     To be used in one event loop only.
     """
@@ -73,11 +59,7 @@ class AmqpConsumer:
         self._owner = ""
         self._connection: AsyncConnection | None = None
         self._topology = Topology(settings)
-        self._feeds: dict[str, Feed] = {}
-        self._by_consumer: dict[str, Feed] = {}
-        self._held: dict[int, _Held] = {}
-        self._generation = 0
-        self._consumer_numbers = itertools.count(1)
+        self._intake = Intake()
         self._arrived: asyncio.Event | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._revoked: RevokedReader | None = None
@@ -92,8 +74,7 @@ class AmqpConsumer:
         """
         await self.close()
         self._owner = owner
-        self._feeds = {queue: Feed(queue) for queue in queues}
-        self._by_consumer = {}
+        self._intake.begin(queues)
         self._arrived = asyncio.Event()
         self._topology = Topology(self._settings)
         self._revoked = self._revoked or RevokedReader()
@@ -127,28 +108,28 @@ class AmqpConsumer:
             return
         try:
             async with asyncio.timeout(self._settings.publish_timeout_s):
-                for feed in self._feeds.values():
-                    await self._cancel(feed)
-                await self._give_back(list(self._held))
+                for feed in self._intake.feeds.values():
+                    await self._intake.cancel(connection, feed)
+                await self._give_back(connection, list(self._intake.held))
                 async with connection.lock(CONSUME_CHANNEL):
                     # An answered close is the only proof that all before it has arrived.
                     await connection.call(CONSUME_CHANNEL, [methods.channel_close()])
         except (OperationalError, TimeoutError) as error:
             _log.info("RabbitMQ takes back by itself what could not be given back: %s", error)
-        self._new_generation()
+        self._void_all()
         self._claims_lost = False
 
     async def close(self) -> None:
         """Close the connection; what was claimed goes back by itself. Idempotent."""
         await self._stop_keeper()
         connection, self._connection = self._connection, None
-        self._new_generation()
+        self._void_all()
         if connection is not None:
             await connection.close()
 
     def _abandon(self) -> None:
         connection, self._connection = self._connection, None
-        self._new_generation()
+        self._void_all()
         if connection is not None:
             connection.abandon()
 
@@ -158,15 +139,9 @@ class AmqpConsumer:
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
 
-    def _new_generation(self) -> None:
-        """All delivery tags are void from here on."""
-        if len(self._held) > sum(len(feed.buffer) for feed in self._feeds.values()):
+    def _void_all(self) -> None:
+        if self._intake.void_all():
             self._claims_lost = True
-        self._generation += 1
-        self._held.clear()
-        self._by_consumer.clear()
-        for feed in self._feeds.values():
-            feed.reset()
 
     def _live(self) -> AsyncConnection:
         connection = self._connection
@@ -190,8 +165,7 @@ class AmqpConsumer:
             return claimed
         try:
             async with asyncio.timeout(self._settings.publish_timeout_s):
-                for feed in self._feeds.values():
-                    await self._widen(connection, feed, limit)
+                await self._intake.widen(connection, self._topology, limit)
         except TimeoutError:
             raise BrokerUnavailable(f"RabbitMQ at {self._address.shown} does not answer") from None
         if claimed := self._take(limit):
@@ -207,74 +181,18 @@ class AmqpConsumer:
         return self._take(limit)
 
     def _take(self, limit: int) -> list[Delivery]:
-        claimed: list[Delivery] = []
-        busy = [feed for feed in self._feeds.values() if feed.buffer]
-        if not busy:
-            return claimed
-        generation = self._generation
-        if len(busy) == 1:
-            (feed,) = busy
-            for _ in range(min(limit, len(feed.buffer))):
-                event, _ = feed.buffer.popleft()
-                claimed.append(self._delivery(event, feed, generation))
-        else:
-            while busy and len(claimed) < limit:
-                for feed in list(busy):
-                    if len(claimed) == limit:
-                        break
-                    event, _ = feed.buffer.popleft()
-                    claimed.append(self._delivery(event, feed, generation))
-                    if not feed.buffer:
-                        busy.remove(feed)
-            self._let_others_begin()
+        claimed = self._intake.take(limit)
+        for delivery in claimed:
+            if delivery.losses:
+                delivery.losses = self._losses(delivery.losses)
         return claimed
-
-    def _let_others_begin(self) -> None:
-        # Else the first queue would always be served first, and with a limit of 1 only.
-        first = next(iter(self._feeds))
-        self._feeds[first] = self._feeds.pop(first)
-
-    def _delivery(self, event: Delivered, feed: Feed, generation: int) -> Delivery:
-        delivery = to_delivery(event, feed.queue, (generation, event.delivery_tag))
-        if delivery.losses:
-            delivery.losses = self._losses(delivery.losses)
-        return delivery
 
     def _losses(self, count: int) -> int:
         if count >= LAST_COUNT:  # it must be parked now, before RabbitMQ drops it
             return max(count - RETURNS_ALLOWED, self._settings.task_loss_limit)
         return max(0, count - RETURNS_ALLOWED)
 
-    # -- prefetch windows ---------------------------------------------------------------------------------------------
-
-    async def _widen(self, connection: AsyncConnection, feed: Feed, limit: int) -> None:
-        """See that RabbitMQ may send `limit` messages of this queue, and not many times that."""
-        if not feed.missing(limit) and not feed.is_too_wide(limit):
-            return
-        if feed.must_exist:
-            await connection.run(self._topology.ensure_queue(feed.queue))
-            feed.must_exist = False
-        if feed.is_too_wide(limit) or feed.is_crowded():
-            await self._cancel(feed)
-        async with connection.lock(CONSUME_CHANNEL):
-            size = min(feed.missing(limit), 65_535)
-            if not size:
-                return
-            tag = f"{self._generation}.{next(self._consumer_numbers)}"
-            # Known before it is asked for: its messages may come even if whoever claims is cancelled meanwhile.
-            feed.windows[tag] = Window(size)
-            self._by_consumer[tag] = feed
-            calls = [methods.basic_qos(size), methods.basic_consume(feed.queue, tag)]
-            await connection.call(CONSUME_CHANNEL, calls)
-
-    async def _cancel(self, feed: Feed) -> None:
-        """Let nothing more come of this queue; returns when nothing more can."""
-        connection = self._live()
-        async with connection.lock(CONSUME_CHANNEL):
-            tags = list(feed.windows)
-            feed.windows.clear()
-            if tags:
-                await connection.call(CONSUME_CHANNEL, [methods.basic_cancel(tag) for tag in tags])
+    # -- giving back --------------------------------------------------------------------------------------------------
 
     async def _keep(self) -> None:
         """Give back what lies unstarted for too long."""
@@ -283,40 +201,40 @@ class AmqpConsumer:
         while True:
             await asyncio.sleep(hold_s / 4)
             too_old = loop.time() - hold_s
-            for feed in list(self._feeds.values()):
+            for feed in list(self._intake.feeds.values()):
                 if not feed.buffer or feed.buffer[0][1] > too_old:
                     continue
                 try:
                     async with asyncio.timeout(self._settings.publish_timeout_s):
-                        await self._cancel(feed)
+                        connection = self._live()
+                        await self._intake.cancel(connection, feed)
                         unstarted = [event.delivery_tag for event, _ in feed.buffer]
                         feed.buffer.clear()
-                        await self._give_back(unstarted)
+                        await self._give_back(connection, unstarted)
                 except (OperationalError, TimeoutError) as error:
                     # The connection's loss gives back all by itself; the next claim tells the core.
                     _log.debug("giving back unstarted messages of %s: %s", feed.queue, error)
 
-    async def _give_back(self, tags: Sequence[int]) -> None:
+    async def _give_back(self, connection: AsyncConnection, numbers: Sequence[int]) -> None:
         """Return messages to their queues."""
+        intake = self._intake
         tired: list[int] = []
         fresh: list[int] = []
-        for tag in tags:
-            held = self._held.get(tag)
+        for number in numbers:
+            held = intake.held.get(number)
             if held is not None:
-                (tired if delivery_count(held.event) >= RETURNS_ALLOWED else fresh).append(tag)
-        connection = self._live()
-        connection.send_frames(self._void(nack_frames, fresh))
+                (tired if delivery_count(held.event) >= RETURNS_ALLOWED else fresh).append(number)
+        connection.send_frames(intake.settling(nack_frames, fresh))
         if tired:
-            generation = self._generation
-            copies = [parking.again(self._held[tag].event, self._held[tag].feed.queue) for tag in tired]
+            generation = intake.generation
+            copies = [parking.again(intake.held[number].event, intake.held[number].feed.queue) for number in tired]
             await connection.run(self._topology.publish(copies))
-            if generation == self._generation:
-                connection.send_frames(self._void(ack_frames, tired))
+            if generation == intake.generation:
+                connection.send_frames(intake.settling(ack_frames, tired))
 
     def holds(self, tag: Tag) -> bool:
         """Tell whether a claim is of this generation of the channel and not settled; see `Consumer.holds`."""
-        generation, number = tag
-        return generation == self._generation and number in self._held
+        return self._intake.find(tag) is not None
 
     # -- settling -----------------------------------------------------------------------------------------------------
 
@@ -332,9 +250,10 @@ class AmqpConsumer:
         now = time.time()
         tags: dict[int, Tag] = {}
         for settlement in batch:
-            generation, number = tag = settlement.tag
-            held = self._held.get(number)
-            if generation != self._generation or held is None or number in tags:
+            tag: Tag = settlement.tag
+            number = tag[1]
+            held = self._intake.find(tag)
+            if held is None or number in tags:
                 lost.append(Lost(tag))
                 continue
             tags[number] = tag
@@ -347,17 +266,17 @@ class AmqpConsumer:
             return lost
         connection = self._live()
         if publishes:
-            generation = self._generation
+            generation = self._intake.generation
             await connection.publish(self._topology.publish(publishes), self._settings.publish_timeout_s)
-            if generation != self._generation:  # the channel was closed meanwhile
+            if generation != self._intake.generation:  # the channel was closed meanwhile
                 return lost + [Lost(tag) for tag in tags.values()]
         if acks:
-            connection.send_frames(self._void(ack_frames, acks))
+            connection.send_frames(self._intake.settling(ack_frames, acks))
         if nacks:
-            connection.send_frames(self._void(nack_frames, nacks))
+            connection.send_frames(self._intake.settling(nack_frames, nacks))
         return lost
 
-    def _prepare(self, settlement: Settlement, held: _Held, publishes: list[Publish], now: float) -> bool:
+    def _prepare(self, settlement: Settlement, held: Held, publishes: list[Publish], now: float) -> bool:
         """Collect what a settlement publishes; True when its message is to be acknowledged, False when given back."""
         event, queue = held.event, held.feed.queue
         verdict = settlement.verdict
@@ -376,15 +295,6 @@ class AmqpConsumer:
                     return False
                 publishes.append(parking.again(event, queue))
         return True
-
-    def _void(self, frames: _Frames, tags: Sequence[int]) -> list[bytes]:
-        """Return the frames that settle these tags, which are void from here on."""
-        tags = [tag for tag in tags if tag in self._held]
-        made = frames(CONSUME_CHANNEL, tags, self._held)
-        for tag in tags:
-            held = self._held.pop(tag)
-            held.feed.on_settled(held.event.consumer)
-        return made
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """Send messages over this connection, confirmed, within `publish_timeout_s`; errors as `Producer.publish`."""
@@ -406,8 +316,20 @@ class AmqpConsumer:
         return not lost
 
     async def maintain(self) -> float:
-        """Do nothing: RabbitMQ keeps delays, claims and dead letters by itself. Raises `BrokerUnavailable` as `heartbeat`."""
-        self._live()
+        """See that messages go on coming: a consumer that RabbitMQ has forgotten is started anew by the next claim.
+
+        There is no other housekeeping: RabbitMQ keeps delays, claims and dead letters by itself.  Raises `BrokerUnavailable`.
+        """
+        connection = self._live()
+        silent_since = asyncio.get_running_loop().time() - STALL_S
+        for feed in list(self._intake.feeds.values()):
+            if feed.room() <= 0 or feed.last_news > silent_since:
+                continue
+            ready = await connection.run(self._topology.look(feed.queue))
+            if ready and feed.suspect:
+                _log.warning("%d messages wait in %r, but none comes: consuming anew", ready, feed.queue)
+                await self._intake.cancel(connection, feed)
+            feed.suspect = bool(ready)
         return 1.0
 
     async def revocations(self) -> list[Revocation]:
@@ -422,23 +344,17 @@ class AmqpConsumer:
             if self._revoked is not None:
                 self._revoked.on_delivered(event)
             return
-        feed = self._by_consumer.get(event.consumer)
-        if feed is None:
-            return  # of a generation before: RabbitMQ has it back already
-        self._held[event.delivery_tag] = _Held(event, feed)
-        feed.on_delivered(event, asyncio.get_running_loop().time())
-        self._wake()
+        if self._intake.on_delivered(event, asyncio.get_running_loop().time()):
+            self._wake()
 
     def on_cancelled(self, event: Cancelled) -> None:
         """RabbitMQ ended a consumer: its queue was deleted, or moved to another node."""
         if event.channel == REVOKED_CHANNEL:
             _log.warning("the stream of revocations is gone; it is read again after the next reconnection")
             return
-        feed = self._by_consumer.get(event.consumer)
+        feed = self._intake.on_cancelled(event.consumer)
         if feed is not None:
             _log.warning("RabbitMQ cancelled the consumer of queue %r; it will be declared again", feed.queue)
-            feed.windows.pop(event.consumer, None)
-            feed.must_exist = True
             self._topology.forget()
             self._wake()
 
@@ -446,13 +362,13 @@ class AmqpConsumer:
         """RabbitMQ closed a channel, as it does for claims older than its consumer_timeout; the next claim reopens it."""
         if event.channel == CONSUME_CHANNEL:
             _log.warning("RabbitMQ took back all claims of this worker: %s %s", event.code, event.text)
-            self._new_generation()
+            self._void_all()
             self._wake()
 
     def on_lost(self, error: OperationalError) -> None:
         """The connection is gone."""
         _log.debug("%s", error)
-        self._new_generation()
+        self._void_all()
         self._wake()
 
     def _wake(self) -> None:

@@ -36,6 +36,10 @@ class Feed:
         """What came and was not claimed yet, with the time when it came."""
         self.must_exist = True
         """The queue is to be looked at before the next consumer starts."""
+        self.last_news = 0.0
+        """When a message came or a consumer was started."""
+        self.suspect = False
+        """Nothing had come for long although something was there, when the watchdog looked last."""
 
     def room(self) -> int:
         """Return how many messages RabbitMQ may still send."""
@@ -59,6 +63,8 @@ class Feed:
         if window is not None:
             window.unsettled += 1
         self.buffer.append((event, now))
+        self.last_news = now
+        self.suspect = False
 
     def on_settled(self, consumer: str) -> None:
         """A message of this consumer was acknowledged or given back."""

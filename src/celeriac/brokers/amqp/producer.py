@@ -57,7 +57,7 @@ class AmqpProducer:
         publishes = [to_publish(message, now) for message in messages]
         if self._pid != os.getpid():
             self._leave_to_parent()
-        if not self._lock.acquire(timeout=timeout_s):
+        if not self._lock.acquire(timeout=max(0.0, timeout_s)):
             raise BrokerUnavailable(
                 f"nothing was sent in {timeout_s:g} s: other threads were publishing to {self._address.shown}"
             )
