@@ -16,8 +16,9 @@ from rich.table import Table
 
 from bench.systems.base import System
 from bench.workloads.base import Metric, Workload
+from celeriac import __version__
 
-PACKAGES = ("celeriac", "celery", "kombu", "redis")
+PACKAGES = ("celery", "kombu", "redis")
 
 Rounds = list[dict[str, float]]
 """One value per metric, for each round."""
@@ -70,7 +71,7 @@ class Report:
                 "python": platform.python_version(),
                 "load": os.getloadavg(),
             },
-            "versions": {package: version(package) for package in PACKAGES},
+            "versions": {"celeriac": __version__, **{package: version(package) for package in PACKAGES}},
             "counts": dict(self.counts),
             "rounds": self.rounds,
         }

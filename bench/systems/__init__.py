@@ -6,8 +6,10 @@ from bench.systems.base import System
 from bench.systems.celeriac import CeleriacSystem
 from bench.systems.celery import CelerySystem
 
-LATE = {"task_acks_late": True, "worker_prefetch_multiplier": 64, "broker_transport_options": {"confirm_publish": True}}
-"""Celery as it has to be set for a crash to lose nothing: late acknowledgement, publishing confirmed (on RabbitMQ)."""
+LATE = {"task_acks_late": True, "task_reject_on_worker_lost": True}
+"""Celery as it has to be set so that a crash loses no task."""
+CONFIRMED = {"broker_transport_options": {"confirm_publish": True}}
+"""And so that on RabbitMQ no message is lost on its way there."""
 
 DEFAULT: tuple[System, ...] = (
     CeleriacSystem("celeriac-redis", "redis", {}),
@@ -18,7 +20,7 @@ DEFAULT: tuple[System, ...] = (
 )
 ON_REQUEST: tuple[System, ...] = (
     CeleriacSystem("celeriac-rabbitmq-classic", "rabbitmq", {"task_default_queue_type": "classic"}),
-    CelerySystem("celery-redis-late", "redis", LATE),
-    CelerySystem("celery-rabbitmq-late", "rabbitmq", LATE),
+    CelerySystem("celery-redis-safe", "redis", LATE),
+    CelerySystem("celery-rabbitmq-safe", "rabbitmq", {**LATE, **CONFIRMED}),
 )
 SYSTEMS = {system.name: system for system in (*DEFAULT, *ON_REQUEST)}

@@ -30,7 +30,7 @@ WORKLOAD = Workload(
     count=10_000,
     metrics=(
         Metric("rate", "tasks/s", compared=True),
-        Metric("cpu", "worker CPU s per 1,000", digits=2, compared=True),
+        Metric("cpu", "worker CPU s per 1,000", digits=3, compared=True),
     ),
     measure=measure,
 )

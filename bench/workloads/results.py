@@ -20,7 +20,7 @@ def measure(run: Run, count: int) -> dict[str, float]:
 
 WORKLOAD = Workload(
     name="results",
-    title=f"Tasks sent one by one and all results fetched, {WORKER_PROCESSES} processes",
+    title=f"Sent one by one, all results fetched, {WORKER_PROCESSES} processes",
     count=2000,
     metrics=(Metric("rate", "round trips/s", compared=True),),
     measure=measure,

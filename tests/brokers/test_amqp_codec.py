@@ -13,9 +13,9 @@ from amqp.serialization import loads as other_loads
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celeriac.brokers.amqp.protocol.codec import MAX_DEPTH, decode_table, encode_table, entries, splice
-from celeriac.brokers.amqp.protocol.errors import CodecError
-from celeriac.brokers.amqp.protocol.properties import decode_properties, encode_properties, split_properties
+from celeriac.transports.amqp.protocol.codec import MAX_DEPTH, decode_table, encode_table, entries, splice
+from celeriac.transports.amqp.protocol.errors import CodecError
+from celeriac.transports.amqp.protocol.properties import decode_properties, encode_properties, split_properties
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=50)
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from celeriac.brokers.amqp.acks import ack_frames
-from celeriac.brokers.amqp.outbox import Outbox, Publish
-from celeriac.brokers.amqp.protocol import frames, methods
-from celeriac.brokers.amqp.protocol.codec import encode_table, long_string, short_string
-from celeriac.brokers.amqp.protocol.connection import Connection, State
-from celeriac.brokers.amqp.protocol.errors import ProtocolError
-from celeriac.brokers.amqp.protocol.events import (
+from celeriac.transports.amqp.outbox import Outbox, Publish
+from celeriac.transports.amqp.protocol import frames, methods
+from celeriac.transports.amqp.protocol.codec import encode_table, long_string, short_string
+from celeriac.transports.amqp.protocol.connection import Connection, State
+from celeriac.transports.amqp.protocol.errors import ProtocolError
+from celeriac.transports.amqp.protocol.events import (
     Answer,
     Blocked,
     ChannelClosed,
@@ -27,8 +27,8 @@ from celeriac.brokers.amqp.protocol.events import (
     Returned,
     Unblocked,
 )
-from celeriac.brokers.amqp.protocol.liveness import Liveness
-from celeriac.brokers.amqp.protocol.properties import encode_properties
+from celeriac.transports.amqp.protocol.liveness import Liveness
+from celeriac.transports.amqp.protocol.properties import encode_properties
 
 START = b"\x00\x0a\x00\x0a\x00\x09" + encode_table({"product": "RabbitMQ"}) + long_string(b"AMQPLAIN PLAIN")
 START += long_string(b"en_US")

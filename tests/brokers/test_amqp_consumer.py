@@ -12,16 +12,16 @@ import pytest
 from amqp import Connection as OtherConnection
 from amqp import Message as OtherMessage
 
-from celeriac.brokers.amqp import delay
 from celeriac.brokers.amqp.admin import AmqpAdmin
-from celeriac.brokers.amqp.aio import CONSUME_CHANNEL
 from celeriac.brokers.amqp.broker import AmqpBroker
 from celeriac.brokers.amqp.consumer import RETURNS_ALLOWED, AmqpConsumer
-from celeriac.brokers.amqp.protocol import methods
 from celeriac.core.effects import ACK, REQUEUE, Dead, Settlement
 from celeriac.core.message import Delivery, Message, Revocation
 from celeriac.core.settings import make_settings
 from celeriac.exceptions import EncodeError
+from celeriac.transports.amqp import delay
+from celeriac.transports.amqp.aio import CONSUME_CHANNEL
+from celeriac.transports.amqp.protocol import methods
 
 QUEUE = "jobs"
 DEADLINE_S = 30.0

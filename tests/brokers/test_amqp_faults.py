@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from celeriac.brokers.amqp.address import parse
-from celeriac.brokers.amqp.blocking import BlockingConnection, DeadlinePassed
 from celeriac.brokers.amqp.broker import AmqpBroker
 from celeriac.core.effects import ACK, Lost, Settlement
 from celeriac.core.message import Delivery, Message
 from celeriac.core.settings import make_settings
 from celeriac.exceptions import BrokerUnavailable, ImproperlyConfigured, OperationalError, PublishTimeout
+from celeriac.transports.amqp.address import parse
+from celeriac.transports.amqp.blocking import BlockingConnection, DeadlinePassed
 from tests.services import PrivateRabbit, free_port, wait_until
 
 QUEUE = "faults"

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from celeriac.brokers.redis.address import Tls, parse_address
-from celeriac.brokers.redis.keys import Keys, ResultKeys
+from celeriac.brokers.redis.keys import Keys
 from celeriac.exceptions import BrokerUnavailable, ImproperlyConfigured
 from celeriac.testing.broker_base import QUEUE, make_message
+from celeriac.transports.redis.address import Tls, parse_address
+from celeriac.transports.redis.results import ResultKeys
 from tests.brokers.redis_worker import DEADLINE_S, claim_all, opened, publish, redis_broker
 from tests.services import PrivateRedis, ServiceError, free_port
 

@@ -8,12 +8,12 @@ import json
 import pytest
 import redis
 
-from celeriac.brokers.redis.connection import Connection
 from celeriac.brokers.redis.consumer import RedisConsumer
 from celeriac.brokers.redis.housekeeping import count_loss
 from celeriac.core.effects import ACK, REQUEUE, Dead, Lost, Record, Settlement
 from celeriac.core.message import Delivery
 from celeriac.testing.broker_base import QUEUE, ids, make_message, make_messages
+from celeriac.transports.redis.connection import Connection
 from tests.brokers.redis_worker import DEADLINE_S, claim_all, opened, publish, redis_broker, until_true
 
 

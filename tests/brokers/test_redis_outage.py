@@ -229,7 +229,7 @@ def test_a_server_that_lost_its_memory_is_a_lost_lease(own_redis: PrivateRedis) 
 
 
 def test_a_frozen_server_is_given_up_and_found_again(own_redis: PrivateRedis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("celeriac.brokers.redis.connection.ANSWER_S", 0.3)
+    monkeypatch.setattr("celeriac.transports.redis.connection.ANSWER_S", 0.3)
     messages = make_messages(2)
     publish(own_redis.url, messages)
 

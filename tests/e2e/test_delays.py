@@ -33,13 +33,16 @@ def test_countdown_and_eta_are_never_early(shared_scene: Scene) -> None:
     assert not early
 
 
-def test_delayed_tasks_pass_none_that_is_ready(shared_scene: Scene) -> None:
-    scene = shared_scene
-    later = scene.send("about", scene.key("later"), countdown=60)
-    scene.send("about", scene.key("now")).forget()
+def test_a_delayed_task_holds_up_nobody(scene: Scene) -> None:
+    worker = scene.worker("-c", "1")
+    scene.send("work", scene.key("later"), countdown=60)
+    scene.send("work", scene.key("now"))
     scene.until_done([scene.key("now")])
-    assert scene.journal.ends(scene.key("later")) == 0
-    later.revoke()
+    assert worker.terminate() == 0
+    assert scene.journal.starts(scene.key("later")) == 0
+    depth = scene.depth()
+    assert not depth.ready
+    assert depth.delayed in (1, None)  # RabbitMQ can not tell
 
 
 def test_a_killed_worker_loses_no_delayed_task(scene: Scene) -> None:

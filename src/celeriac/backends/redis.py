@@ -7,16 +7,15 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final
 
-from celeriac.brokers.redis.address import Address, parse_address
-from celeriac.brokers.redis.blocking import Pool
-from celeriac.brokers.redis.connection import Connection
-from celeriac.brokers.redis.errors import backend_errors
-from celeriac.brokers.redis.keys import ResultKeys
-from celeriac.brokers.redis.protocol import Word
-from celeriac.brokers.redis.settlement import record_words
 from celeriac.core.effects import Record
 from celeriac.core.settings import Settings
 from celeriac.exceptions import BackendUnavailable
+from celeriac.transports.redis.address import Address, parse_address
+from celeriac.transports.redis.blocking import Pool
+from celeriac.transports.redis.connection import Connection
+from celeriac.transports.redis.errors import backend_errors
+from celeriac.transports.redis.protocol import Word
+from celeriac.transports.redis.results import ResultKeys, record_words
 
 _CALL_S: Final = 5.0
 _KEYS_AT_ONCE: Final = 100

@@ -16,20 +16,20 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from celeriac.brokers.amqp.address import Address, parse
-from celeriac.brokers.amqp.aio import CONSUME_CHANNEL, AsyncConnection
-from celeriac.brokers.amqp.blocking import connection_name
-from celeriac.brokers.amqp.outbox import Publish
-from celeriac.brokers.amqp.protocol import methods
-from celeriac.brokers.amqp.protocol.errors import CodecError
-from celeriac.brokers.amqp.protocol.events import Cancelled, ChannelClosed, Delivered
-from celeriac.brokers.amqp.protocol.properties import encode_properties, split_properties
-from celeriac.brokers.amqp.topology import Topology
 from celeriac.core.effects import Record
 from celeriac.core.settings import Settings
 from celeriac.core.states import SUCCESS
 from celeriac.core.urls import mask, scheme
 from celeriac.exceptions import BackendUnavailable, ImproperlyConfigured, OperationalError
+from celeriac.transports.amqp.address import Address, parse
+from celeriac.transports.amqp.aio import CONSUME_CHANNEL, AsyncConnection
+from celeriac.transports.amqp.blocking import connection_name
+from celeriac.transports.amqp.outbox import Publish
+from celeriac.transports.amqp.protocol import methods
+from celeriac.transports.amqp.protocol.errors import CodecError
+from celeriac.transports.amqp.protocol.events import Cancelled, ChannelClosed, Delivered
+from celeriac.transports.amqp.protocol.properties import encode_properties, split_properties
+from celeriac.transports.amqp.topology import Topology
 
 KEPT_RESULTS: Final = 10_000
 """Default of the transport option `kept_results`: documents kept for those who ask later."""

@@ -10,13 +10,13 @@ from typing import Final, TypeVar
 from celeriac.core.effects import Record
 from celeriac.core.settings import Settings
 from celeriac.core.urls import mask
-from celeriac.embedded import results
-from celeriac.embedded.database import Database, Version
-from celeriac.embedded.location import path_of
-from celeriac.embedded.results import News
-from celeriac.embedded.shared import SharedDatabase
-from celeriac.embedded.thread import DatabaseThread
 from celeriac.exceptions import BackendUnavailable
+from celeriac.transports.sqlite import results
+from celeriac.transports.sqlite.database import Database, Version
+from celeriac.transports.sqlite.location import path_of
+from celeriac.transports.sqlite.results import News
+from celeriac.transports.sqlite.shared import SharedDatabase
+from celeriac.transports.sqlite.thread import DatabaseThread
 
 T = TypeVar("T")
 

@@ -1,1 +1,1 @@
-"""RabbitMQ: our own thin AMQP client (`protocol`, `blocking`, `aio`) and the broker's three sides on top of it."""
+"""RabbitMQ: the broker's three sides."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from celeriac.brokers.amqp.protocol import frames
+from celeriac.transports.amqp.protocol import frames
 
 
 def ack_frames(channel: int, tags: Collection[int], outstanding: Iterable[int]) -> list[bytes]:

@@ -8,19 +8,20 @@ from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
-from celeriac.brokers.amqp import delay, parking, revoked
+from celeriac.brokers.amqp import parking, revoked
 from celeriac.brokers.amqp.acks import ack_frames, nack_frames
-from celeriac.brokers.amqp.address import Address
-from celeriac.brokers.amqp.blocking import BlockingConnection, DeadlinePassed, connection_name
 from celeriac.brokers.amqp.consumer import RETURNS_ALLOWED
-from celeriac.brokers.amqp.errors import ConnectionLost
 from celeriac.brokers.amqp.incoming import delivery_count
-from celeriac.brokers.amqp.protocol import methods
-from celeriac.brokers.amqp.protocol.events import Delivered
-from celeriac.brokers.amqp.topology import Calls, Script, Topology
 from celeriac.core.message import DeadLetter, QueueDepth, Revocation
 from celeriac.core.settings import Settings
 from celeriac.exceptions import BrokerUnavailable
+from celeriac.transports.amqp import delay
+from celeriac.transports.amqp.address import Address
+from celeriac.transports.amqp.blocking import BlockingConnection, DeadlinePassed, connection_name
+from celeriac.transports.amqp.errors import ConnectionLost
+from celeriac.transports.amqp.protocol import methods
+from celeriac.transports.amqp.protocol.events import Delivered
+from celeriac.transports.amqp.topology import Calls, Script, Topology
 
 T = TypeVar("T")
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from celeriac.brokers.amqp.address import parse
 from celeriac.brokers.amqp.admin import AmqpAdmin
 from celeriac.brokers.amqp.consumer import AmqpConsumer
 from celeriac.brokers.amqp.producer import AmqpProducer
 from celeriac.core.settings import Settings
 from celeriac.exceptions import ImproperlyConfigured
+from celeriac.transports.amqp.address import parse
 
 
 class AmqpBroker:

@@ -11,22 +11,22 @@ from typing import Final
 
 from celeriac.brokers.amqp import parking
 from celeriac.brokers.amqp.acks import ack_frames, nack_frames
-from celeriac.brokers.amqp.address import Address
-from celeriac.brokers.amqp.aio import CONSUME_CHANNEL, REVOKED_CHANNEL, AsyncConnection
-from celeriac.brokers.amqp.blocking import connection_name
 from celeriac.brokers.amqp.incoming import delivery_count
 from celeriac.brokers.amqp.intake import Held, Intake, Tag
-from celeriac.brokers.amqp.outbox import Publish
 from celeriac.brokers.amqp.outgoing import to_publish
-from celeriac.brokers.amqp.protocol import methods
-from celeriac.brokers.amqp.protocol.events import Cancelled, ChannelClosed, Delivered
 from celeriac.brokers.amqp.revoked_reader import RevokedReader
-from celeriac.brokers.amqp.topology import Topology
 from celeriac.core.effects import ACK, Dead, Lost, Requeue, Settlement
 from celeriac.core.ids import uuid7
 from celeriac.core.message import Delivery, Message, Revocation
 from celeriac.core.settings import Settings
 from celeriac.exceptions import BrokerUnavailable, EncodeError, OperationalError
+from celeriac.transports.amqp.address import Address
+from celeriac.transports.amqp.aio import CONSUME_CHANNEL, REVOKED_CHANNEL, AsyncConnection
+from celeriac.transports.amqp.blocking import connection_name
+from celeriac.transports.amqp.outbox import Publish
+from celeriac.transports.amqp.protocol import methods
+from celeriac.transports.amqp.protocol.events import Cancelled, ChannelClosed, Delivered
+from celeriac.transports.amqp.topology import Topology
 
 RETURNS_ALLOWED: Final = 10
 """A quorum queue counts a message given back like one that went down with its worker.  From this count on, giving back publishes
@@ -63,7 +63,6 @@ class AmqpConsumer:
         self._arrived: asyncio.Event | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._revoked: RevokedReader | None = None
-        self._claims_lost = False
 
     # -- opening and closing ------------------------------------------------------------------------------------------
 
@@ -117,7 +116,6 @@ class AmqpConsumer:
         except (OperationalError, TimeoutError) as error:
             _log.info("RabbitMQ takes back by itself what could not be given back: %s", error)
         self._void_all()
-        self._claims_lost = False
 
     async def close(self) -> None:
         """Close the connection; what was claimed goes back by itself. Idempotent."""
@@ -140,8 +138,7 @@ class AmqpConsumer:
             await asyncio.gather(keeper, return_exceptions=True)
 
     def _void_all(self) -> None:
-        if self._intake.void_all():
-            self._claims_lost = True
+        self._intake.void_all()
 
     def _live(self) -> AsyncConnection:
         connection = self._connection
@@ -307,13 +304,13 @@ class AmqpConsumer:
     # -- the rest of the port -----------------------------------------------------------------------------------------
 
     async def heartbeat(self) -> bool:
-        """Tell whether all claims are still ours: False, once, when a connection or channel was lost with claims on it.
+        """Return True, or raise `BrokerUnavailable` when the connection is gone.
 
-        Raises `BrokerUnavailable` when the connection is gone.
+        There is no lease to lose: RabbitMQ hands out again what a lost connection or channel held, `holds` knows what that
+        was, and the core recognises what it still runs when it comes again.
         """
         self._live()
-        lost, self._claims_lost = self._claims_lost, False
-        return not lost
+        return True
 
     async def maintain(self) -> float:
         """See that messages go on coming: a consumer that RabbitMQ has forgotten is started anew by the next claim.

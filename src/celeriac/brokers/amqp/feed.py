@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from celeriac.brokers.amqp.protocol.events import Delivered
+from celeriac.transports.amqp.protocol.events import Delivered
 
 MAX_WINDOWS: Final = 32
 _SPARE: Final = 32

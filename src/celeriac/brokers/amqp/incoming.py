@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from celeriac.brokers.amqp import delay
 from celeriac.brokers.amqp.outgoing import BROKERS_HEADERS
-from celeriac.brokers.amqp.protocol.errors import CodecError
-from celeriac.brokers.amqp.protocol.events import Delivered
-from celeriac.brokers.amqp.protocol.properties import decode_properties
 from celeriac.core.message import Delivery, Message
+from celeriac.transports.amqp import delay
+from celeriac.transports.amqp.protocol.errors import CodecError
+from celeriac.transports.amqp.protocol.events import Delivered
+from celeriac.transports.amqp.protocol.properties import decode_properties
 
 DELIVERY_COUNT: Final = "x-delivery-count"
 

@@ -9,13 +9,13 @@ from typing import Final
 
 from msgspec import Struct
 
-from celeriac.brokers.amqp.aio import CONSUME_CHANNEL, AsyncConnection
 from celeriac.brokers.amqp.feed import Feed, Window
 from celeriac.brokers.amqp.incoming import to_delivery
-from celeriac.brokers.amqp.protocol import methods
-from celeriac.brokers.amqp.protocol.events import Delivered
-from celeriac.brokers.amqp.topology import Topology
 from celeriac.core.message import Delivery
+from celeriac.transports.amqp.aio import CONSUME_CHANNEL, AsyncConnection
+from celeriac.transports.amqp.protocol import methods
+from celeriac.transports.amqp.protocol.events import Delivered
+from celeriac.transports.amqp.topology import Topology
 
 _MAX_PREFETCH: Final = 65_535
 
@@ -52,15 +52,13 @@ class Intake:
         self.feeds = {queue: Feed(queue) for queue in queues}
         self.void_all()
 
-    def void_all(self) -> bool:
-        """Begin a new generation; return whether claims were held in the old one."""
-        had_claims = len(self.held) > sum(len(feed.buffer) for feed in self.feeds.values())
+    def void_all(self) -> None:
+        """Begin a new generation, in which every tag of the old one is void."""
         self.generation += 1
         self.held.clear()
         self._by_consumer.clear()
         for feed in self.feeds.values():
             feed.reset()
-        return had_claims
 
     # -- messages in --------------------------------------------------------------------------------------------------
 

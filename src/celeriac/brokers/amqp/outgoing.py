@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from celeriac.brokers.amqp import delay
-from celeriac.brokers.amqp.outbox import Publish
-from celeriac.brokers.amqp.protocol.errors import CodecError
-from celeriac.brokers.amqp.protocol.properties import encode_properties
 from celeriac.core.message import Message
 from celeriac.exceptions import EncodeError
+from celeriac.transports.amqp import delay
+from celeriac.transports.amqp.outbox import Publish
+from celeriac.transports.amqp.protocol.errors import CodecError
+from celeriac.transports.amqp.protocol.properties import encode_properties
 
 BROKERS_HEADERS: Final = frozenset(
     {

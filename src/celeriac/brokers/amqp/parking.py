@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any, Final
 
 from celeriac.brokers.amqp.incoming import to_message
-from celeriac.brokers.amqp.outbox import Publish
 from celeriac.brokers.amqp.outgoing import BROKERS_HEADERS
-from celeriac.brokers.amqp.protocol.codec import decode_table, encode_table, splice
-from celeriac.brokers.amqp.protocol.errors import CodecError
-from celeriac.brokers.amqp.protocol.events import Delivered
-from celeriac.brokers.amqp.protocol.properties import encode_properties, split_properties
-from celeriac.brokers.amqp.topology import DEAD_SUFFIX
 from celeriac.core.headers import CRASHES, LOSSES
 from celeriac.core.message import DeadLetter
+from celeriac.transports.amqp.outbox import Publish
+from celeriac.transports.amqp.protocol.codec import decode_table, encode_table, splice
+from celeriac.transports.amqp.protocol.errors import CodecError
+from celeriac.transports.amqp.protocol.events import Delivered
+from celeriac.transports.amqp.protocol.properties import encode_properties, split_properties
+from celeriac.transports.amqp.topology import DEAD_SUFFIX
 
 REASON: Final = "x-celeriac-reason"
 PARKED_AT: Final = "x-celeriac-parked-at"

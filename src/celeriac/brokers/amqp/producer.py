@@ -8,14 +8,14 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from celeriac.brokers.amqp.address import Address
-from celeriac.brokers.amqp.blocking import BlockingConnection, DeadlinePassed, connection_name
-from celeriac.brokers.amqp.errors import ConnectionLost
 from celeriac.brokers.amqp.outgoing import to_publish
-from celeriac.brokers.amqp.topology import Topology
 from celeriac.core.message import Message
 from celeriac.core.settings import Settings
 from celeriac.exceptions import BrokerUnavailable, PublishTimeout
+from celeriac.transports.amqp.address import Address
+from celeriac.transports.amqp.blocking import BlockingConnection, DeadlinePassed, connection_name
+from celeriac.transports.amqp.errors import ConnectionLost
+from celeriac.transports.amqp.topology import Topology
 
 IDLE_CHECK_S: Final = 5.0
 """A connection that was idle for longer is asked for a sign of life before it is trusted with messages."""

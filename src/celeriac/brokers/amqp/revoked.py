@@ -7,10 +7,10 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from celeriac.brokers.amqp.outbox import Publish
-from celeriac.brokers.amqp.protocol.properties import encode_properties
-from celeriac.brokers.amqp.topology import REVOKED_STREAM
 from celeriac.core.message import Revocation
+from celeriac.transports.amqp.outbox import Publish
+from celeriac.transports.amqp.protocol.properties import encode_properties
+from celeriac.transports.amqp.topology import REVOKED_STREAM
 
 _PROPERTIES: Final = encode_properties({"content_type": "application/json", "delivery_mode": 2})
 

@@ -9,14 +9,14 @@ import uuid
 from typing import Any, Final
 
 from celeriac.brokers.amqp import revoked
-from celeriac.brokers.amqp.aio import REVOKED_CHANNEL, AsyncConnection
-from celeriac.brokers.amqp.errors import ChannelError
-from celeriac.brokers.amqp.protocol import frames, methods
-from celeriac.brokers.amqp.protocol.errors import CodecError
-from celeriac.brokers.amqp.protocol.events import Delivered
-from celeriac.brokers.amqp.protocol.properties import decode_properties
-from celeriac.brokers.amqp.topology import REVOKED_STREAM, Topology
 from celeriac.core.message import Revocation
+from celeriac.transports.amqp.aio import REVOKED_CHANNEL, AsyncConnection
+from celeriac.transports.amqp.errors import ChannelError
+from celeriac.transports.amqp.protocol import frames, methods
+from celeriac.transports.amqp.protocol.errors import CodecError
+from celeriac.transports.amqp.protocol.events import Delivered
+from celeriac.transports.amqp.protocol.properties import decode_properties
+from celeriac.transports.amqp.topology import REVOKED_STREAM, Topology
 
 _PREFETCH: Final = 500
 _log = logging.getLogger(__name__)

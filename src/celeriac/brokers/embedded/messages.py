@@ -13,10 +13,10 @@ from msgspec import Struct
 from celeriac.brokers.embedded import stored
 from celeriac.core.effects import Ack, Dead, Lost, Requeue, Settlement, Verdict
 from celeriac.core.message import Delivery, Message
-from celeriac.embedded import results
-from celeriac.embedded.results import EXPIRED_PER_SWEEP, chunks, marks
-from celeriac.embedded.schema import CLAIMED, DEAD, DELAYED, READY
 from celeriac.exceptions import BadMessage
+from celeriac.transports.sqlite import results
+from celeriac.transports.sqlite.results import EXPIRED_PER_SWEEP, chunks, marks
+from celeriac.transports.sqlite.schema import CLAIMED, DEAD, DELAYED, READY
 
 MOST_URGENT: Final = 0
 LEAST_URGENT: Final = 255

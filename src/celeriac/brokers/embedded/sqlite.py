@@ -11,9 +11,9 @@ from celeriac.brokers.embedded.sqlite_consumer import SqliteConsumer
 from celeriac.core.message import Message
 from celeriac.core.settings import Settings
 from celeriac.core.urls import mask
-from celeriac.embedded.location import path_of, same_file
-from celeriac.embedded.shared import SharedDatabase
 from celeriac.exceptions import BrokerUnavailable
+from celeriac.transports.sqlite.location import path_of, same_file
+from celeriac.transports.sqlite.shared import SharedDatabase
 
 
 class SqliteProducer:

@@ -11,10 +11,10 @@ from typing import TypeVar
 from celeriac.brokers.embedded import messages, stored, workers
 from celeriac.core.message import DeadLetter, QueueDepth, Revocation
 from celeriac.core.settings import Settings
-from celeriac.embedded.results import chunks, marks
-from celeriac.embedded.schema import DEAD, DELAYED, READY
-from celeriac.embedded.shared import SharedDatabase
 from celeriac.exceptions import BadMessage, BrokerUnavailable
+from celeriac.transports.sqlite.results import chunks, marks
+from celeriac.transports.sqlite.schema import DEAD, DELAYED, READY
+from celeriac.transports.sqlite.shared import SharedDatabase
 
 T = TypeVar("T")
 

@@ -16,10 +16,10 @@ from celeriac.brokers.embedded.processes import this_process
 from celeriac.core.effects import Lost, Settlement
 from celeriac.core.message import Delivery, Message, Revocation
 from celeriac.core.settings import Settings
-from celeriac.embedded import results
-from celeriac.embedded.database import Database, Version
-from celeriac.embedded.thread import DatabaseThread
 from celeriac.exceptions import BrokerUnavailable
+from celeriac.transports.sqlite import results
+from celeriac.transports.sqlite.database import Database, Version
+from celeriac.transports.sqlite.thread import DatabaseThread
 
 T = TypeVar("T")
 

@@ -8,19 +8,19 @@ from typing import Any, Final
 
 import msgspec
 
-from celeriac.brokers.redis.address import Address
-from celeriac.brokers.redis.blocking import Pool
-from celeriac.brokers.redis.errors import broker_errors
 from celeriac.brokers.redis.housekeeping import reset_counts
 from celeriac.brokers.redis.keys import Keys
 from celeriac.brokers.redis.outgoing import declare_arguments, unpack_texts
-from celeriac.brokers.redis.protocol import Word
 from celeriac.brokers.redis.settlement import list_of
 from celeriac.core.headers import CRASHES, LOSSES
 from celeriac.core.ids import born_at
 from celeriac.core.message import DeadLetter, Message, QueueDepth, Revocation
 from celeriac.core.settings import Settings
 from celeriac.exceptions import BadMessage
+from celeriac.transports.redis.address import Address
+from celeriac.transports.redis.blocking import Pool
+from celeriac.transports.redis.errors import broker_errors
+from celeriac.transports.redis.protocol import Word
 from celeriac.wire import redis_envelope
 
 _CALL_S: Final = 10.0

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from celeriac.brokers.redis.address import SOCKET_SCHEMES, TCP_SCHEMES, parse_address
 from celeriac.brokers.redis.admin import RedisAdmin
 from celeriac.brokers.redis.consumer import RedisConsumer
-from celeriac.brokers.redis.keys import Keys, ResultKeys
+from celeriac.brokers.redis.keys import Keys
 from celeriac.brokers.redis.producer import RedisProducer
 from celeriac.brokers.redis.settlement import ResultPlace
 from celeriac.core.settings import Settings
 from celeriac.core.urls import scheme
+from celeriac.transports.redis.address import SOCKET_SCHEMES, TCP_SCHEMES, parse_address
+from celeriac.transports.redis.results import ResultKeys
 
 
 class RedisBroker:

@@ -12,20 +12,20 @@ from typing import Any, Final
 
 import msgspec
 
-from celeriac.brokers.redis.address import Address
-from celeriac.brokers.redis.connection import Connection
 from celeriac.brokers.redis.doorbell import Doorbell
-from celeriac.brokers.redis.errors import OutcomeUnknown, ReplyError, broker_errors
 from celeriac.brokers.redis.housekeeping import Housekeeping
 from celeriac.brokers.redis.keys import Keys
 from celeriac.brokers.redis.outgoing import declare_arguments, publish_commands
-from celeriac.brokers.redis.protocol import raise_errors
 from celeriac.brokers.redis.settlement import ResultPlace, Settling, claim_number, list_of
 from celeriac.core.effects import Lost, Settlement
 from celeriac.core.headers import LOSSES
 from celeriac.core.message import Delivery, Message, Revocation
 from celeriac.core.settings import Settings
 from celeriac.exceptions import BadMessage, BrokerUnavailable, ImproperlyConfigured, PublishTimeout
+from celeriac.transports.redis.address import Address
+from celeriac.transports.redis.connection import Connection
+from celeriac.transports.redis.errors import OutcomeUnknown, ReplyError, broker_errors
+from celeriac.transports.redis.protocol import raise_errors
 from celeriac.wire import redis_envelope
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ import logging
 import random
 from typing import Any, Final
 
-from celeriac.brokers.redis.connection import Connection
-from celeriac.brokers.redis.errors import ReplyError
+from celeriac.transports.redis.connection import Connection
+from celeriac.transports.redis.errors import ReplyError
 
 logger = logging.getLogger(__name__)
 

@@ -7,12 +7,12 @@ import logging
 import time
 from typing import Any, Final
 
-from celeriac.brokers.redis.connection import Connection
 from celeriac.brokers.redis.keys import Keys
-from celeriac.brokers.redis.protocol import Word
 from celeriac.brokers.redis.settlement import Settling, claim_number
 from celeriac.core.headers import LOSSES
 from celeriac.core.settings import Settings
+from celeriac.transports.redis.connection import Connection
+from celeriac.transports.redis.protocol import Word
 
 logger = logging.getLogger(__name__)
 

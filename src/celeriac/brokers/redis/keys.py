@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from celeriac.exceptions import ImproperlyConfigured
+from celeriac.transports.redis.options import text_option
 
 DEFAULT_STEPS: Final = (0, 3, 6, 9)
 DEFAULT_SEPARATOR: Final = "\x06\x16"
@@ -19,8 +20,8 @@ class Keys:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         """Read `global_keyprefix`, `sep` and `priority_steps`. Raises `ImproperlyConfigured`."""
-        self.prefix = _text_option(options, "global_keyprefix", "")
-        self.separator = _text_option(options, "sep", DEFAULT_SEPARATOR)
+        self.prefix = text_option(options, "global_keyprefix", "")
+        self.separator = text_option(options, "sep", DEFAULT_SEPARATOR)
         steps = options.get("priority_steps", DEFAULT_STEPS)
         if not isinstance(steps, list | tuple) or not steps or not all(type(step) is int for step in steps):
             raise ImproperlyConfigured(f"broker_transport_options['priority_steps'] = {steps!r}: a list of numbers 0-9")
@@ -75,29 +76,3 @@ class Keys:
 
     def _list_of_step(self, queue: str, step: int) -> str:
         return f"{self.prefix}{queue}{self.separator}{step}" if step else f"{self.prefix}{queue}"
-
-
-class ResultKeys:
-    """The result backend's keys, which are also its channels."""
-
-    def __init__(self, options: Mapping[str, Any]) -> None:
-        """Read `global_keyprefix` of the backend's transport options."""
-        prefix = _text_option(options, "global_keyprefix", "")
-        if prefix and not prefix.endswith((":", "_", "-", ".")):
-            prefix += "_"  # as Celery does
-        self._head = f"{prefix}celery-task-meta-"
-
-    def task(self, task_id: str) -> str:
-        """Return the key, and channel, of a task's result."""
-        return self._head + task_id
-
-    def task_id(self, channel: bytes) -> str:
-        """Return the task's id in the name of a channel."""
-        return channel.decode()[len(self._head) :]
-
-
-def _text_option(options: Mapping[str, Any], name: str, default: str) -> str:
-    value = options.get(name, default)
-    if not isinstance(value, str):
-        raise ImproperlyConfigured(f"transport option {name!r} = {value!r}: a text is wanted")
-    return value

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from celeriac.brokers.redis.keys import Keys
-from celeriac.brokers.redis.protocol import Word
 from celeriac.core.ids import uuid7
 from celeriac.core.message import Message
+from celeriac.transports.redis.protocol import Word
 from celeriac.wire import redis_envelope
 
 _VALUES_PER_COMMAND: Final = 1000

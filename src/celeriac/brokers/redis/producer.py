@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from celeriac.brokers.redis.address import Address
-from celeriac.brokers.redis.blocking import Pool
-from celeriac.brokers.redis.errors import OutcomeUnknown, broker_errors
 from celeriac.brokers.redis.keys import Keys
 from celeriac.brokers.redis.outgoing import publish_commands
-from celeriac.brokers.redis.protocol import pack_all, raise_errors
 from celeriac.core.message import Message
 from celeriac.exceptions import PublishTimeout
+from celeriac.transports.redis.address import Address
+from celeriac.transports.redis.blocking import Pool
+from celeriac.transports.redis.errors import OutcomeUnknown, broker_errors
+from celeriac.transports.redis.protocol import pack_all, raise_errors
 
 
 class RedisProducer:

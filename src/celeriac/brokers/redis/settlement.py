@@ -9,12 +9,13 @@ from typing import Final
 
 from msgspec import Struct
 
-from celeriac.brokers.redis.keys import Keys, ResultKeys
+from celeriac.brokers.redis.keys import Keys
 from celeriac.brokers.redis.outgoing import envelopes, is_delayed
-from celeriac.brokers.redis.protocol import Word
-from celeriac.core.effects import Ack, Dead, Record, Requeue, Settlement
+from celeriac.core.effects import Ack, Dead, Requeue, Settlement
 from celeriac.core.ids import uuid7
 from celeriac.core.message import Message
+from celeriac.transports.redis.protocol import Word
+from celeriac.transports.redis.results import ResultKeys, record_words
 
 _MAX_SETTLEMENTS: Final = 500
 _MAX_BYTES: Final = 4 * 1024 * 1024
@@ -109,9 +110,3 @@ def list_of(tag: str) -> str:
 def claim_number(tag: str) -> int:
     """Return the place of a claim in the order of claims under its lease."""
     return int(tag.partition("|")[0])
-
-
-def record_words(keys: ResultKeys, record: Record) -> list[Word]:
-    """Return a record as the scripts `settle` and `store` take it: key, seconds it is kept (0: for ever), document."""
-    keep_s = 0 if record.expires_s is None else max(math.ceil(record.expires_s), 1)
-    return [keys.task(record.id), keep_s, record.payload]

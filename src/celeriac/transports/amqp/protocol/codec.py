@@ -13,7 +13,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
 
-from celeriac.brokers.amqp.protocol.errors import CodecError
+from celeriac.transports.amqp.protocol.errors import CodecError
 
 MAX_DEPTH: Final = 64
 """Tables and arrays inside each other; the decoder recurses."""

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-from celeriac.brokers.amqp.protocol.connection import Connection
-from celeriac.brokers.amqp.protocol.events import Confirmed, Returned
+from celeriac.transports.amqp.protocol.connection import Connection
+from celeriac.transports.amqp.protocol.events import Confirmed, Returned
 
 
 class Publish(Struct):

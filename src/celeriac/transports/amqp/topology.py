@@ -11,14 +11,14 @@ from typing import Any, Final, TypeVar
 
 from msgspec import Struct
 
-from celeriac.brokers.amqp import delay
-from celeriac.brokers.amqp.errors import NOT_FOUND, ChannelError
-from celeriac.brokers.amqp.outbox import Batch, Publish
-from celeriac.brokers.amqp.protocol import methods
-from celeriac.brokers.amqp.protocol.events import Answer, Delivered
-from celeriac.brokers.amqp.protocol.methods import Call
 from celeriac.core.settings import Settings
 from celeriac.exceptions import BrokerUnavailable, OperationalError, PublishTimeout
+from celeriac.transports.amqp import delay
+from celeriac.transports.amqp.errors import NOT_FOUND, ChannelError
+from celeriac.transports.amqp.outbox import Batch, Publish
+from celeriac.transports.amqp.protocol import methods
+from celeriac.transports.amqp.protocol.events import Answer, Delivered
+from celeriac.transports.amqp.protocol.methods import Call
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
-from celeriac.embedded.database import Database, Version
+from celeriac.transports.sqlite.database import Database, Version
 
 T = TypeVar("T")
 

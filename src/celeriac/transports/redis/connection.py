@@ -10,9 +10,9 @@ from typing import Any, Final, cast
 import hiredis
 from msgspec import Struct
 
-from celeriac.brokers.redis.address import Address
-from celeriac.brokers.redis.errors import ConnectionLost, OutcomeUnknown, ReplyError
-from celeriac.brokers.redis.protocol import (
+from celeriac.transports.redis.address import Address
+from celeriac.transports.redis.errors import ConnectionLost, OutcomeUnknown, ReplyError
+from celeriac.transports.redis.protocol import (
     INCOMPLETE,
     Word,
     check_greeting,
@@ -22,7 +22,7 @@ from celeriac.brokers.redis.protocol import (
     pack,
     pack_all,
 )
-from celeriac.brokers.redis.scripts import Script, Scripts, load_scripts
+from celeriac.transports.redis.scripts import Script, Scripts, load_scripts
 
 ANSWER_S: Final = 5.0
 """A server that owes an answer and has said nothing for this long is given up, and the connection with it."""

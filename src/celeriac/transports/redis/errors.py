@@ -6,8 +6,8 @@ import re
 from types import TracebackType
 from typing import Final
 
-from celeriac.brokers.redis.address import Address
 from celeriac.exceptions import BackendUnavailable, BrokerUnavailable, OperationalError
+from celeriac.transports.redis.address import Address
 
 _LOGIN: Final = frozenset({"WRONGPASS", "NOAUTH"})
 _PASSING: Final = frozenset({"LOADING", "MASTERDOWN", "READONLY", "TRYAGAIN", "BUSY", "MISCONF", "CLUSTERDOWN"})

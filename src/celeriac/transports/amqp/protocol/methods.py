@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from celeriac.brokers.amqp.protocol.codec import encode_table, long_string, read_short_string, short_string
+from celeriac.transports.amqp.protocol.codec import encode_table, long_string, read_short_string, short_string
 
 
 def method_id(class_id: int, number: int) -> int:

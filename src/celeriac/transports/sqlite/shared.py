@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from celeriac.embedded.database import Database
 from celeriac.exceptions import OperationalError
+from celeriac.transports.sqlite.database import Database
 
 T = TypeVar("T")
 

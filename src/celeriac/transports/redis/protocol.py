@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import hiredis
 
-from celeriac.brokers.redis.address import Address
-from celeriac.brokers.redis.errors import ReplyError
+from celeriac.transports.redis.address import Address
+from celeriac.transports.redis.errors import ReplyError
 
 Word = str | bytes | int | float
 

@@ -6,10 +6,10 @@ import struct
 from enum import Enum, auto
 from typing import Any, Final
 
-from celeriac.brokers.amqp.protocol import frames, methods
-from celeriac.brokers.amqp.protocol.codec import read_long_string, read_short_string, read_table
-from celeriac.brokers.amqp.protocol.errors import ProtocolError
-from celeriac.brokers.amqp.protocol.events import (
+from celeriac.transports.amqp.protocol import frames, methods
+from celeriac.transports.amqp.protocol.codec import read_long_string, read_short_string, read_table
+from celeriac.transports.amqp.protocol.errors import ProtocolError
+from celeriac.transports.amqp.protocol.events import (
     Answer,
     Blocked,
     Cancelled,

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from celeriac.brokers.amqp.protocol.codec import encode_table, read_short_string, read_table, short_string
-from celeriac.brokers.amqp.protocol.errors import CodecError
+from celeriac.transports.amqp.protocol.codec import encode_table, read_short_string, read_table, short_string
+from celeriac.transports.amqp.protocol.errors import CodecError
 
 _TEXT, _BYTE, _TABLE, _TIME = range(4)
 

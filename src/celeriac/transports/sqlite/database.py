@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from celeriac.embedded.location import check_file_system, create_file
-from celeriac.embedded.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
 from celeriac.exceptions import ImproperlyConfigured, OperationalError
+from celeriac.transports.sqlite.location import check_file_system, create_file
+from celeriac.transports.sqlite.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
 
 T = TypeVar("T")
 Version = tuple[int, int, int]

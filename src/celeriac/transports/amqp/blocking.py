@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
-from celeriac.brokers.amqp.address import Address
-from celeriac.brokers.amqp.errors import (
+from celeriac.exceptions import BrokerUnavailable, OperationalError
+from celeriac.transports.amqp.address import Address
+from celeriac.transports.amqp.errors import (
     ACCESS_REFUSED,
     NOT_ALLOWED,
     ChannelError,
@@ -22,11 +23,11 @@ from celeriac.brokers.amqp.errors import (
     login_refused,
     vhost_refused,
 )
-from celeriac.brokers.amqp.outbox import Batch, Outbox, Publish
-from celeriac.brokers.amqp.protocol import methods
-from celeriac.brokers.amqp.protocol.connection import Connection, State
-from celeriac.brokers.amqp.protocol.errors import ProtocolError
-from celeriac.brokers.amqp.protocol.events import (
+from celeriac.transports.amqp.outbox import Batch, Outbox, Publish
+from celeriac.transports.amqp.protocol import methods
+from celeriac.transports.amqp.protocol.connection import Connection, State
+from celeriac.transports.amqp.protocol.errors import ProtocolError
+from celeriac.transports.amqp.protocol.events import (
     Answer,
     ChannelClosed,
     Confirmed,
@@ -35,8 +36,7 @@ from celeriac.brokers.amqp.protocol.events import (
     Event,
     Returned,
 )
-from celeriac.brokers.amqp.topology import Calls, Reply, Script
-from celeriac.exceptions import BrokerUnavailable, OperationalError
+from celeriac.transports.amqp.topology import Calls, Reply, Script
 
 T = TypeVar("T")
 

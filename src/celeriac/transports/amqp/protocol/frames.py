@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-from celeriac.brokers.amqp.protocol.codec import short_string
+from celeriac.transports.amqp.protocol.codec import short_string
 
 PREAMBLE: Final = b"AMQP\x00\x00\x09\x01"
 

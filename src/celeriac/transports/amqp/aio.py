@@ -7,14 +7,15 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, Protocol, TypeVar
 
-from celeriac.brokers.amqp.address import Address
-from celeriac.brokers.amqp.blocking import handshake_error, set_socket_options
-from celeriac.brokers.amqp.errors import ChannelError, ConnectionLost, connection_closed
-from celeriac.brokers.amqp.outbox import Batch, Outbox, Publish
-from celeriac.brokers.amqp.protocol import methods
-from celeriac.brokers.amqp.protocol.connection import Connection, State
-from celeriac.brokers.amqp.protocol.errors import ProtocolError
-from celeriac.brokers.amqp.protocol.events import (
+from celeriac.exceptions import BrokerUnavailable, OperationalError, PublishTimeout
+from celeriac.transports.amqp.address import Address
+from celeriac.transports.amqp.blocking import handshake_error, set_socket_options
+from celeriac.transports.amqp.errors import ChannelError, ConnectionLost, connection_closed
+from celeriac.transports.amqp.outbox import Batch, Outbox, Publish
+from celeriac.transports.amqp.protocol import methods
+from celeriac.transports.amqp.protocol.connection import Connection, State
+from celeriac.transports.amqp.protocol.errors import ProtocolError
+from celeriac.transports.amqp.protocol.events import (
     Answer,
     Cancelled,
     ChannelClosed,
@@ -26,9 +27,8 @@ from celeriac.brokers.amqp.protocol.events import (
     Returned,
     Unblocked,
 )
-from celeriac.brokers.amqp.protocol.liveness import Liveness
-from celeriac.brokers.amqp.topology import Calls, Reply, Script
-from celeriac.exceptions import BrokerUnavailable, OperationalError, PublishTimeout
+from celeriac.transports.amqp.protocol.liveness import Liveness
+from celeriac.transports.amqp.topology import Calls, Reply, Script
 
 T = TypeVar("T")
 

@@ -16,9 +16,9 @@ from typing import Any, Final
 
 import hiredis
 
-from celeriac.brokers.redis.address import Address
-from celeriac.brokers.redis.errors import ConnectionLost, OutcomeUnknown, ReplyError
-from celeriac.brokers.redis.protocol import (
+from celeriac.transports.redis.address import Address
+from celeriac.transports.redis.errors import ConnectionLost, OutcomeUnknown, ReplyError
+from celeriac.transports.redis.protocol import (
     INCOMPLETE,
     Word,
     check_greeting,
@@ -28,7 +28,7 @@ from celeriac.brokers.redis.protocol import (
     pack_all,
     raise_errors,
 )
-from celeriac.brokers.redis.scripts import load_scripts
+from celeriac.transports.redis.scripts import load_scripts
 
 _READ_BYTES: Final = 65536
 _MAX_IDLE: Final = 16

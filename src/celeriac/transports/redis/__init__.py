@@ -1,0 +1,1 @@
+"""Redis: connections without and with an event loop, the scripts, and where results stand."""
