@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from celeriac.core.effects import ACK, Dead, Record, Settlement, Verdict
+from celeriac.core.effects import ACK, REQUEUE, Dead, Record, Requeue, Settlement, Verdict
 from celeriac.core.message import Message
 from celeriac.core.ports import Consumer, ResultWriter
 from celeriac.core.urls import mask
@@ -30,6 +30,18 @@ KEPT_MAX: Final = 10_000
 class _Pending(Struct):
     settlement: Settlement
     key: tuple[str, int] | None
+    newer_tags: list[Any] = []
+    """Tags under which the message came again before this could be settled."""
+
+    @property
+    def ends_its_run(self) -> bool:
+        """False when the message is to come again: given back, or sent anew after a crash."""
+        again = (message for message in self.settlement.publish if (message.id, _retries(message)) == self.key)
+        return not isinstance(self.settlement.verdict, Requeue) and next(again, None) is None
+
+
+def _retries(message: Message) -> int:
+    return message.headers.get("retries") or 0
 
 
 class Settler:
@@ -51,6 +63,8 @@ class Settler:
         self._idle = asyncio.Event()
         self._idle.set()
         self._in_hand = 0
+        self._unsettled: dict[tuple[str, int], _Pending] = {}
+        """Finished runs that are still to be settled."""
         self._kept: OrderedDict[tuple[str, int], Settlement] = OrderedDict()
         self.room = asyncio.Event()
         self.room.set()
@@ -87,6 +101,10 @@ class Settler:
 
     def settle_again(self, key: tuple[str, int], tag: Any) -> bool:
         """Settle a message that came again although its run is finished here; False when it isn't."""
+        unsettled = self._unsettled.get(key)
+        if unsettled is not None:
+            unsettled.newer_tags = [*unsettled.newer_tags, tag]
+            return True
         kept = self._kept.pop(key, None)
         if kept is None:
             return False
@@ -95,7 +113,10 @@ class Settler:
         return True
 
     def _add(self, settlement: Settlement, key: tuple[str, int] | None) -> None:
-        self._pending.append(_Pending(settlement, key))
+        pending = _Pending(settlement, key)
+        self._pending.append(pending)
+        if key is not None and pending.ends_its_run:
+            self._unsettled[key] = pending
         self._work.set()
         self._idle.clear()
         if len(self._pending) >= BUFFER_MAX:
@@ -104,6 +125,7 @@ class Settler:
     def drop_all(self) -> None:
         """Forget everything that waits: the lease is lost, and nothing of it may have an effect any more."""
         self._pending.clear()
+        self._unsettled.clear()
         self._kept.clear()
 
     # -- doing --------------------------------------------------------------------------------------------------------
@@ -136,7 +158,30 @@ class Settler:
                 await self._store(records)
         lost = await self._link.call(lambda: self._consumer.settle(settlements))
         if lost:
-            self._keep({item.tag for item in lost}, batch)
+            logger.warning("%d messages were no longer ours when they were settled", len(lost))
+        self._conclude(batch, {item.tag for item in lost})
+
+    def _conclude(self, batch: list[_Pending], lost: set[Any]) -> None:
+        """Forget what is settled; settle what was lost under its newer tag, or remember it for when it comes again."""
+        for pending in batch:
+            key, settlement = pending.key, pending.settlement
+            if key is None:
+                continue
+            if self._unsettled.get(key) is pending:
+                del self._unsettled[key]
+            newer = pending.newer_tags
+            if settlement.tag not in lost:
+                for tag in newer:  # another message of the same name: let it have its own run
+                    self._add(Settlement(tag, REQUEUE), None)
+            elif newer:
+                for tag in newer[:-1]:
+                    self._add(Settlement(tag, ACK), None)
+                settlement.tag = newer[-1]
+                self._add(settlement, key)
+            elif pending.ends_its_run:
+                self._kept[key] = settlement
+        while len(self._kept) > KEPT_MAX:
+            self._kept.popitem(last=False)
 
     async def _store(self, records: list[Record]) -> None:
         """Store records, however long the backend stays away: the lease keeps the messages ours meanwhile."""
@@ -153,11 +198,3 @@ class Settler:
                 if pause_s != FIRST_PAUSE_S:
                     logger.warning("results can be stored again")
                 return
-
-    def _keep(self, tags: set[Any], batch: list[_Pending]) -> None:
-        logger.warning("%d messages were no longer ours when they were settled", len(tags))
-        for pending in batch:
-            if pending.key is not None and pending.settlement.tag in tags:
-                self._kept[pending.key] = pending.settlement
-        while len(self._kept) > KEPT_MAX:
-            self._kept.popitem(last=False)
