@@ -15,6 +15,8 @@ import pytest
 
 from tests.services import RABBIT_MISSING, REDIS_MISSING, PrivateRabbit, PrivateRedis, find_rabbit, find_redis
 
+pytest.register_assert_rewrite("celeriac.testing")  # so that a failure in a suite shows its values
+
 REDIS_FIXTURES = frozenset({"needs_redis", "redis_server", "redis_url", "own_redis"})
 RABBIT_FIXTURES = frozenset({"needs_rabbit", "rabbit_server", "rabbit_url", "own_rabbit"})
 

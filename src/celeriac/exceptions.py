@@ -118,8 +118,13 @@ class TaskError(CeleriacError):
 class NotRegistered(KeyError, TaskError):
     """No task of this name is known here; import the module that defines it, or correct the name."""
 
+    def __init__(self, name: str = "", hint: str = "import the module that defines it (include=)") -> None:
+        self.name = name
+        self.hint = hint
+        super().__init__(name)  # the name alone, as Celery has it: this is what travels in results
+
     def __str__(self) -> str:
-        return str(self.args[0]) if self.args else ""
+        return f"no task {self.name!r} is registered: {self.hint}"
 
 
 class AlreadyRegistered(TaskError):

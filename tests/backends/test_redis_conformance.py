@@ -10,9 +10,7 @@ import redis
 from celeriac.backends.redis import RedisBackend
 from celeriac.core.ports import Backend
 from celeriac.core.settings import make_settings
-
-pytest.register_assert_rewrite("celeriac.testing")
-from celeriac.testing.backend_suite import BackendSuite, CutConnections, MakeBackend  # noqa: E402
+from celeriac.testing.backend_suite import BackendSuite, CutConnections, MakeBackend
 
 
 class TestRedis(BackendSuite):

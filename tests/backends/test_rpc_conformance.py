@@ -9,10 +9,8 @@ import pytest
 from celeriac.backends.rpc import RpcBackend
 from celeriac.core.ports import Backend
 from celeriac.core.settings import make_settings
+from celeriac.testing.backend_suite import BackendSuite, CutConnections, MakeBackend
 from tests.services import PrivateRabbit
-
-pytest.register_assert_rewrite("celeriac.testing")
-from celeriac.testing.backend_suite import BackendSuite, CutConnections, MakeBackend  # noqa: E402
 
 
 class TestRpcBackend(BackendSuite):

@@ -10,10 +10,8 @@ from celeriac.brokers.amqp.broker import AmqpBroker
 from celeriac.core.message import QueueDepth
 from celeriac.core.ports import Broker
 from celeriac.core.settings import make_settings
+from celeriac.testing.broker_suite import BrokerSuite, CutConnections, MakeBroker
 from tests.services import PrivateRabbit
-
-pytest.register_assert_rewrite("celeriac.testing")
-from celeriac.testing.broker_suite import BrokerSuite, CutConnections, MakeBroker  # noqa: E402
 
 
 class TestQuorumQueues(BrokerSuite):

@@ -11,9 +11,7 @@ import redis
 from celeriac.brokers.redis import RedisBroker
 from celeriac.core.ports import Broker
 from celeriac.core.settings import make_settings
-
-pytest.register_assert_rewrite("celeriac.testing")
-from celeriac.testing.broker_suite import BrokerSuite, CutConnections, MakeBroker, PutRaw  # noqa: E402
+from celeriac.testing.broker_suite import BrokerSuite, CutConnections, MakeBroker, PutRaw
 
 
 class TestRedis(BrokerSuite):

@@ -74,14 +74,22 @@ def test_follow_ups(app: Celeriac) -> None:
         seen.append(args)
 
     @app.task
+    def note_id(task_id: str) -> None:
+        seen.append((task_id, "failed"))
+
+    @app.task
+    def note_error(request: Any, exc: BaseException, traceback: str) -> None:
+        seen.append((request.id, type(exc)))
+
+    @app.task
     def add(x: int) -> int:
         if x < 0:
             raise ValueError
         return x + 1
 
-    result = add.apply((1,), link=[note.s("a"), note.si("b")], link_error=note.s("error"))
-    failed = add.apply((-1,), link=note.s("a"), link_error=note.s("error"))
-    assert seen == [(2, "a"), ("b",), (failed.id, "error")]
+    result = add.apply((1,), link=[note.s("a"), note.si("b")], link_error=note_id.s())
+    failed = add.apply((-1,), link=note.s("a"), link_error=[note_id.s(), note_error.s()])
+    assert seen == [(2, "a"), ("b",), (failed.id, "failed"), (failed.id, ValueError)]
     assert len(result.children) == 2
 
 

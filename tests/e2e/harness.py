@@ -24,6 +24,7 @@ from celeriac.core.ports import Admin
 from tests.e2e import journal
 from tests.e2e.app import JOURNAL_VARIABLE, SETTINGS_VARIABLE
 from tests.service import Reaper, Service, wait_until
+from tests.services import PrivateRabbit
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = float(os.environ.get("E2E_DEADLINE_S", "60"))
@@ -60,6 +61,10 @@ class Place:
     def stores_results(self) -> bool:
         """False where results are sent to the caller instead."""
         return self.backend_url != "rpc://"
+
+    def inside(self) -> str:
+        """What the broker itself says of its queues, for failures."""
+        return self.server.ctl("list_queues", "name", "messages") if isinstance(self.server, PrivateRabbit) else ""
 
     def make_app(self, **settings: Any) -> Celeriac:
         """Another program that sends here."""
@@ -283,7 +288,7 @@ class Scene:
         except Exception:
             missing = sorted(self.journal.missing(keys))
             raise AssertionError(
-                f"{len(missing)} of {len(keys)} never ran to their end: {missing[:10]}; {self.depth()}"
+                f"{len(missing)} of {len(keys)} never ran to their end: {missing[:10]}; {self.depth()}\n{self.place.inside()}"
             ) from None
 
     def until_empty(self) -> None:

@@ -152,7 +152,6 @@ def test_an_unknown_task_fails_and_is_parked(place: Place, producer: CeleryProdu
     wait_until(lambda: ended["id"] in [letter.id for letter in place.parked(QUEUE)], "the message is parked")
 
 
-@pytest.mark.xfail(reason="our NotRegistered carries a sentence where Celery's carries the name, which it puts in one")
 def test_an_unknown_task_reads_as_with_celery(producer: CeleryProducer) -> None:
     error = producer.run_by_name("shop.another", [])["error"]
     assert error.startswith("celery.exceptions.Task of kind 'shop.another' never registered")
@@ -211,9 +210,6 @@ def test_an_errback_gets_the_id(place: Place, producer: CeleryProducer) -> None:
     assert place.journal.ends(f"{key}-link") == 0
 
 
-@pytest.mark.xfail(
-    reason="our worker sends every errback with the id alone; this kind is called, and gets parked instead"
-)
 def test_an_errback_that_takes_request_error_and_traceback(place: Place, producer: CeleryProducer) -> None:
     key = f"failure-of-{producer.link_error_of_three()}"
 

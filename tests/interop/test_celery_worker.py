@@ -193,7 +193,6 @@ def test_many_at_once(app: Celeriac) -> None:
     assert asyncio.run(call()) == [2 * number for number in range(200)]
 
 
-@pytest.mark.xfail(reason="a delay kept in Redis is ended by our workers only: with Celery's alone nobody hands it out")
 def test_a_countdown_where_no_worker_of_ours_runs(interop_redis: PrivateRedis) -> None:
     place = Place("alone", interop_redis, interop_redis.database_url(2), interop_redis.database_url(3))
     try:

@@ -57,6 +57,10 @@ class Binder:
         self._fewest = len(required)
         self._most = len(positional)
 
+    def takes_more_than(self, count: int) -> bool:
+        """Tell whether the function could be called with more than `count` positional arguments."""
+        return self._takes_any_args or self._most > count
+
     def check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise `ArgumentError` that names the parameter when a call with these arguments could not be made."""
         count = len(args)

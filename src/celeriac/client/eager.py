@@ -16,6 +16,7 @@ from msgspec import Struct
 from celeriac.client import execution
 from celeriac.client.calls import new_id
 from celeriac.client.context import Request, result_tuple, running_request
+from celeriac.client.errbacks import call_here
 from celeriac.client.options import check_call_option_names
 from celeriac.client.result import EagerResult
 from celeriac.client.signature import as_signatures
@@ -103,6 +104,8 @@ def _tell(task: Task[Any, R], args: Sequence[Any], kwargs: Mapping[str, Any], op
         _take_over(request, effects.again)
     children = []
     for invoke in effects.invoke:
+        if call_here(task.app, invoke, request):
+            continue
         child = yield from _follow(task.app, invoke)
         children.append(child)
         request.children.append(result_tuple(child.id))

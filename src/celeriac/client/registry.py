@@ -40,9 +40,8 @@ class TaskRegistry(Mapping[str, AnyTask]):
         try:
             return self._tasks[name]
         except KeyError:
-            raise NotRegistered(
-                f"no task {name!r} is registered; import the module that defines it{nearest(name, self._tasks)}"
-            ) from None
+            hint = f"import the module that defines it{nearest(name, self._tasks)}"
+            raise NotRegistered(name, hint) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tasks)

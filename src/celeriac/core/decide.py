@@ -95,7 +95,9 @@ def _succeeded(facts: Facts, outcome: Succeeded) -> Effects:
 
 def _failed(policy: Policy, facts: Facts, exc: BaseException, traceback: str | None) -> Effects:
     # Celery's errbacks get the id of the failed task, and belong to it.
-    invoke = [Invoke(errback, (facts.id,), facts.id, facts.id) for errback in facts.errbacks]
+    invoke = [
+        Invoke(errback, (facts.id,), facts.id, facts.id, error=exc, traceback=traceback) for errback in facts.errbacks
+    ]
     stored = policy.store_errors_even_if_ignored or not facts.ignore_result
     return Effects(ACK, Keep(states.FAILURE, exc, traceback) if stored else None, invoke)
 

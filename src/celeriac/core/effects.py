@@ -69,6 +69,10 @@ class Invoke(Struct):
     root_id: str
     chain: list[dict[str, Any]] | None = None
     """What is left of the chain after this step, last step first, as it travels on the wire."""
+    error: BaseException | None = None
+    """Set for an errback: what the task failed with."""
+    traceback: str | None = None
+    """With `error`: its traceback as text."""
 
 
 class Again(Struct):

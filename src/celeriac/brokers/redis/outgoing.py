@@ -10,9 +10,11 @@ from celeriac.brokers.redis.keys import Keys
 from celeriac.core.ids import uuid7
 from celeriac.core.message import Message
 from celeriac.transports.redis.protocol import Word
+from celeriac.transports.redis.scripts import load_scripts
 from celeriac.wire import redis_envelope
 
 _VALUES_PER_COMMAND: Final = 1000
+_DELAY: Final = load_scripts(()).delay
 
 
 def envelopes(messages: Sequence[Message], now: float) -> Iterator[tuple[Message, bytes]]:
@@ -28,13 +30,8 @@ def is_delayed(message: Message, now: float) -> bool:
     return message.not_before is not None and message.not_before > now
 
 
-def pack_texts(*texts: bytes) -> bytes:
-    """Write texts as the scripts' `pack` does."""
-    return b"".join([b"%d:%s" % (len(text), text) for text in texts])
-
-
 def unpack_texts(packed: bytes) -> list[bytes]:
-    """Read what `pack_texts`, or the scripts' `pack`, wrote."""
+    """Read what the scripts' `pack` wrote."""
     texts, at = [], 0
     while at < len(packed):
         colon = packed.index(b":", at)
@@ -59,9 +56,8 @@ def publish_commands(
         list_key = keys.list_for(queue, message.priority)
         if is_delayed(message, now):
             assert message.not_before is not None
-            delayed.setdefault(keys.delayed(queue), []).extend(
-                (repr(message.not_before), pack_texts(list_key.encode(), envelope))
-            )
+            told = int(message.headers.get("eta") is not None)
+            delayed.setdefault(keys.delayed(queue), []).extend((repr(message.not_before), list_key, envelope, told))
             unknown[queue] = None  # said each time: were the set of queues lost, nobody would look after the delay
         else:
             lists.setdefault(list_key, []).append(envelope)
@@ -72,8 +68,10 @@ def publish_commands(
         commands.append(["SADD", keys.queues, *unknown])
     for list_key, values in lists.items():
         commands += (["LPUSH", list_key, *part] for part in _parts(values, _VALUES_PER_COMMAND))
-    for delayed_key, pairs in delayed.items():
-        commands += (["ZADD", delayed_key, *part] for part in _parts(pairs, 2 * _VALUES_PER_COMMAND))
+    for delayed_key, words in delayed.items():
+        # By EVAL, not EVALSHA: in a transaction there is no second try when the server does not know a script.
+        head: list[Word] = ["EVAL", _DELAY.source, 2, keys.workers, delayed_key]
+        commands += ([*head, *part] for part in _parts(words, 4 * _VALUES_PER_COMMAND))
     if len(commands) > 1:
         return [["MULTI"], *commands, ["EXEC"]]
     return commands

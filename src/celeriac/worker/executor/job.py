@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from celeriac.client.app import Celeriac
 from celeriac.client.context import Request
+from celeriac.client.errbacks import call_here
 from celeriac.client.execution import AnyTask, execute, execute_async
 from celeriac.core import states
 from celeriac.core.decide import Facts, decide
@@ -100,8 +101,8 @@ class JobRunner:
             args = tuple(read_args)
             if task is None:
                 raise NotRegistered(
-                    f"no task {message.task!r} is registered in this worker: import its module (include=), or start a"
-                    " worker that has it; the message is kept in the dead-letter queue"
+                    message.task,
+                    "import its module in this worker (include=), or start one that has it and retry the dead letter",
                 )
             if embed.chord is not None:
                 raise DecodeError("the message is a member of a chord, which this release cannot join")
@@ -177,7 +178,9 @@ class JobRunner:
         effects = decide(call.policy, call.facts, outcome, time.time(), self._random.random())
         reply_to = call.request.reply_to
         publish = [
-            self._app.message_from_invoke(invoke, index, reply_to) for index, invoke in enumerate(effects.invoke)
+            self._app.message_from_invoke(invoke, index, reply_to)
+            for index, invoke in enumerate(effects.invoke)
+            if not call_here(self._app, invoke, call.request)
         ]
         if effects.again is not None:
             publish.append(self._again(call, effects.again))

@@ -29,6 +29,7 @@ class Scripts(Struct, frozen=True):
 
     claim: Script
     declare: Script
+    delay: Script
     due: Script
     expire: Script
     fence: Script
@@ -47,7 +48,7 @@ class Scripts(Struct, frozen=True):
         return script
 
 
-_NOT_WHEN_FULL: Final = frozenset({"store"})
+_NOT_WHEN_FULL: Final = frozenset({"delay", "store"})
 """What only brings new data to Redis; all else empties it or keeps its house, and must work on a full server."""
 
 
