@@ -124,8 +124,12 @@ def test_a_countdown_is_kept_by_the_broker(app: Celeriac, double: Any) -> None:
     admin = app.broker.admin()
     (depth,) = admin.depths(["celery"])
     admin.close()
-    assert depth.ready == 0
-    assert depth.delayed in (1, None), "RabbitMQ keeps the delayed messages of all queues together"
+    if app.broker.shown_url().startswith("redis:"):
+        # No worker of ours lives that could end the delay, so it stands in the queue: Celery's would wait themselves.
+        assert (depth.ready, depth.delayed) == (1, 0)
+    else:
+        assert depth.ready == 0
+        assert depth.delayed in (1, None), "RabbitMQ keeps the delayed messages of all queues together"
 
 
 def test_a_revoke_reaches_the_broker(app: Celeriac, double: Any) -> None:

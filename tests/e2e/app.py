@@ -129,8 +129,14 @@ def progress(self: Task[Any, Any], key: str, gate: str) -> str:
 
 @app.task
 def collect(*args: Any, key: str) -> None:
-    """A callback or errback: keep what it was given."""
+    """A callback: keep what it was given."""
     note("collected", key, args=args)
+
+
+@app.task
+def collect_id(task_id: str, *, key: str) -> None:
+    """An errback: keep whose it is."""
+    note("collected", key, args=[task_id])
 
 
 @app.task

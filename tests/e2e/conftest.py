@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,9 +27,9 @@ def e2e_redis(needs_redis: None) -> Iterator[PrivateRedis]:
 
 
 @pytest.fixture(scope="session", params=PLACES)
-def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+def place(request: pytest.FixtureRequest, guard: Guard) -> Iterator[Place]:
     """A broker with its backend, shared by all tests: each has its own queue."""
-    directory = Path(tempfile.mkdtemp(prefix="celeriac-e2e-"))
+    directory = Path(tempfile.mkdtemp(dir=guard.directory))
     match request.param:
         case "sqlite":
             made = Place(
@@ -44,7 +43,6 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
             made = Place("rabbitmq", rabbit.fresh_url(), "rpc://", directory, rabbit)
     yield made
     made.app.close()
-    shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="session")

@@ -163,10 +163,12 @@ class WorkerProcess:
 
 
 class Guard:
-    """Sees to it that no worker is left behind, even by a test run that is killed."""
+    """Sees to it that no worker and no file is left behind, even by a test run that is killed."""
 
     def __init__(self) -> None:
-        self._reaper = Reaper(Path(tempfile.mkdtemp(prefix="celeriac-e2e-guard-")))
+        self.directory = Path(tempfile.mkdtemp(prefix="celeriac-e2e-"))
+        """Goes with the guard: the place for everybody's files."""
+        self._reaper = Reaper(self.directory)
         self._watched: list[subprocess.Popen[bytes]] = []
 
     def watch(self, process: subprocess.Popen[bytes]) -> None:

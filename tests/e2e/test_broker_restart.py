@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from tests.e2e.harness import DEADLINE_S, Guard, Place, Scene
 )
 def own_scene(request: pytest.FixtureRequest, guard: Guard) -> Iterator[Scene]:
     """A scene with a server of its own, to be killed."""
-    directory = Path(tempfile.mkdtemp(prefix="celeriac-e2e-"))
+    directory = Path(tempfile.mkdtemp(dir=guard.directory))
     server = request.getfixturevalue("own_redis" if request.param == "redis" else "own_rabbit")
     backend_url = server.url if request.param == "redis" else "rpc://"
     place = Place(request.param, server.url, backend_url, directory, server)
@@ -31,7 +30,6 @@ def own_scene(request: pytest.FixtureRequest, guard: Guard) -> Iterator[Scene]:
     yield scene
     scene.close()
     place.app.close()
-    shutil.rmtree(directory)
 
 
 class Sender:

@@ -66,7 +66,7 @@ def test_a_killed_fork_server_is_replaced(scene: Scene) -> None:
 def test_a_poison_task_ends_in_the_dead_letters(scene: Scene) -> None:
     worker = scene.worker()
     good, poison = scene.keys("good", 100), scene.key("poison")
-    errback = scene.signature("collect", key=scene.key("errback"))
+    errback = scene.signature("collect_id", key=scene.key("errback"))
     calls = [(key, 0.005) for key in good]
     scene.send_all("work", calls[:50])
     result = scene.send("dies", poison, 1000, link_error=errback)

@@ -33,7 +33,7 @@ def test_a_hard_limit_ends_its_task_alone(scene: Scene, task: str) -> None:
     results = [scene.send(neighbour, key, gate.path) for key in neighbours]
     scene.until_started(*neighbours)
     key = scene.key("stuck")
-    errback = scene.signature("collect", key=scene.key("errback"))
+    errback = scene.signature("collect_id", key=scene.key("errback"))
     stuck = scene.send(task, key, link_error=errback)
     with pytest.raises(TimeLimitExceeded):
         stuck.get(timeout=DEADLINE_S)

@@ -120,8 +120,8 @@ def test_callbacks_get_the_result_and_errbacks_the_id(shared_scene: Scene) -> No
         scene.signature("collect", key=scene.key("linked")),
         scene.signature("collect", "x", key=scene.key("both")),
     ]
-    scene.send("add", 2, 3, link=links, link_error=scene.signature("collect", key=scene.key("never")))
-    failed = scene.send("fail", "own", link_error=scene.signature("collect", key=scene.key("failed")))
+    scene.send("add", 2, 3, link=links, link_error=scene.signature("collect_id", key=scene.key("never")))
+    failed = scene.send("fail", "own", link_error=scene.signature("collect_id", key=scene.key("failed")))
     scene.until(lambda: len(scene.journal.of("collected")) >= 3, "callbacks and errback have run")
     scene.until_empty()
     given = {line.key.partition(":")[2]: line.more["args"] for line in scene.journal.of("collected")}

@@ -24,7 +24,7 @@ def test_automatic_retries_until_it_succeeds(shared_scene: Scene) -> None:
 
 def test_automatic_retries_end_at_the_limit(shared_scene: Scene) -> None:
     scene, key = shared_scene, shared_scene.key("flaky")
-    errback = scene.signature("collect", key=scene.key("errback"))
+    errback = scene.signature("collect_id", key=scene.key("errback"))
     result = scene.send("flaky", key, 100, link_error=errback)
     with pytest.raises(ConnectionError, match="try 3"):
         result.get(timeout=DEADLINE_S)
