@@ -62,7 +62,6 @@ class Settler:
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._in_hand = 0
         self._unsettled: dict[tuple[str, int], _Pending] = {}
         """Finished runs that are still to be settled."""
         self._kept: OrderedDict[tuple[str, int], Settlement] = OrderedDict()

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from celeriac.brokers.amqp import revoked
 from celeriac.core.message import Revocation
+from celeriac.exceptions import BrokerUnavailable
 from celeriac.transports.amqp.aio import REVOKED_CHANNEL, AsyncConnection
-from celeriac.transports.amqp.errors import ChannelError
+from celeriac.transports.amqp.errors import NOT_FOUND, ChannelError
 from celeriac.transports.amqp.protocol import frames, methods
 from celeriac.transports.amqp.protocol.errors import CodecError
 from celeriac.transports.amqp.protocol.events import Delivered
@@ -47,6 +48,8 @@ class RevokedReader:
         try:
             await connection.run(topology.ensure_revoked_stream())
         except ChannelError as error:
+            if error.code == NOT_FOUND:  # it exists, and the node that holds it is only just starting: not for long
+                raise BrokerUnavailable(f"the stream of revocations is not up yet: {error}") from None
             _log.warning("revocations are not kept: this RabbitMQ has no streams (%s)", error)
             return
         self._connection = connection
