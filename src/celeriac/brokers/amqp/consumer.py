@@ -36,6 +36,8 @@ LAST_COUNT: Final = 20
 STALL_S: Final = 30.0
 """Nothing has come for so long: reason enough to ask whether something waits."""
 _OPEN_WAIT_S: Final = 10.0
+_REVOKED_AGAIN_S: Final = 5.0
+"""Pause between two attempts to read the stream of revocations, while that does not work."""
 _log = logging.getLogger(__name__)
 
 
@@ -63,6 +65,7 @@ class AmqpConsumer:
         self._arrived: asyncio.Event | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._revoked: RevokedReader | None = None
+        self._revoked_again_at = 0.0
 
     # -- opening and closing ------------------------------------------------------------------------------------------
 
@@ -318,6 +321,7 @@ class AmqpConsumer:
         There is no other housekeeping: RabbitMQ keeps delays, claims and dead letters by itself.  Raises `BrokerUnavailable`.
         """
         connection = self._live()
+        await self._retry_revocations(connection)
         silent_since = asyncio.get_running_loop().time() - STALL_S
         for feed in list(self._intake.feeds.values()):
             if feed.room() <= 0 or feed.last_news > silent_since:
@@ -328,6 +332,17 @@ class AmqpConsumer:
                 await self._intake.cancel(connection, feed)
             feed.suspect = bool(ready)
         return 1.0
+
+    async def _retry_revocations(self, connection: AsyncConnection) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._revoked is None or self._revoked.is_open or now < self._revoked_again_at:
+            return
+        self._revoked_again_at = now + _REVOKED_AGAIN_S
+        try:
+            async with asyncio.timeout(_OPEN_WAIT_S):
+                await self._revoked.open(connection, self._topology)
+        except TimeoutError:
+            _log.warning("RabbitMQ at %s does not answer about revocations", self._address.shown)
 
     async def revocations(self) -> list[Revocation]:
         """Return the revocations in force that this consumer has not returned before."""

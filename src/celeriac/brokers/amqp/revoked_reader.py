@@ -10,9 +10,8 @@ from typing import Any, Final
 
 from celeriac.brokers.amqp import revoked
 from celeriac.core.message import Revocation
-from celeriac.exceptions import BrokerUnavailable
 from celeriac.transports.amqp.aio import REVOKED_CHANNEL, AsyncConnection
-from celeriac.transports.amqp.errors import NOT_FOUND, ChannelError
+from celeriac.transports.amqp.errors import ChannelError
 from celeriac.transports.amqp.protocol import frames, methods
 from celeriac.transports.amqp.protocol.errors import CodecError
 from celeriac.transports.amqp.protocol.events import Delivered
@@ -20,6 +19,7 @@ from celeriac.transports.amqp.protocol.properties import decode_properties
 from celeriac.transports.amqp.topology import REVOKED_STREAM, Topology
 
 _PREFETCH: Final = 500
+_CATCH_UP_S: Final = 3.0
 _log = logging.getLogger(__name__)
 
 
@@ -29,7 +29,9 @@ class RevokedReader:
     1. Reads the stream from its first entry, after a reconnection from where it was.
     2. Returns from `open` when all that stood in the stream is read, so that nothing revoked can be claimed before it is known:
        it writes a mark of its own and waits for it to come by.
-    3. Hands out each revocation once.
+    3. Is not what a worker fails for: while the stream can't be read, as for some time after a crash of its node, the worker works,
+       and tries `open` again now and then.
+    4. Hands out each revocation once.
     """
 
     def __init__(self) -> None:
@@ -39,19 +41,26 @@ class RevokedReader:
         self._new: list[Revocation] = []
         self._known: dict[tuple[str, bool, str], float] = {}
         self._connection: AsyncConnection | None = None
+        self._said = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the stream is being read."""
+        return self._connection is not None
 
     async def open(self, connection: AsyncConnection, topology: Topology) -> None:
-        """Start to read over a new connection. A broker without streams is said to the log, and revocations are not kept."""
+        """Start to read over a new connection; when the stream can't be read, say so to the log."""
         self._connection = None
         self._mark = uuid.uuid4().hex
         self._caught_up.clear()
         try:
             await connection.run(topology.ensure_revoked_stream())
         except ChannelError as error:
-            if error.code == NOT_FOUND:  # it exists, and the node that holds it is only just starting: not for long
-                raise BrokerUnavailable(f"the stream of revocations is not up yet: {error}") from None
-            _log.warning("revocations are not kept: this RabbitMQ has no streams (%s)", error)
+            if not self._said:
+                _log.warning("revocations can't be read now, will try again: %s", error)
+                self._said = True
             return
+        self._said = False
         self._connection = connection
         await connection.run(topology.publish([revoked.to_publish(revoked.Entry(mark=self._mark))]))
         start: Any = "first" if self._next_offset is None else self._next_offset
@@ -61,7 +70,11 @@ class RevokedReader:
                 methods.basic_consume(REVOKED_STREAM, "revoked", arguments={"x-stream-offset": start}),
             ]
             await connection.call(REVOKED_CHANNEL, calls)
-        await self._caught_up.wait()
+        try:
+            async with asyncio.timeout(_CATCH_UP_S):
+                await self._caught_up.wait()
+        except TimeoutError:
+            _log.warning("the stream of revocations is slow: some may come late")
 
     def on_delivered(self, event: Delivered) -> None:
         """Take an entry of the stream."""
