@@ -26,6 +26,8 @@ from tests.services import RABBIT_MISSING, REDIS_MISSING, find_rabbit, find_redi
 
 POLICY = Path("/usr/sbin/policy-rc.d")
 APT_GET = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300"]
+IN_PARALLEL = ["-n", "3", "--dist", "loadfile"]
+"""Most tests wait for servers and processes: three at a time keep two processors busy. `ARGS="-n 0"` runs them in order."""
 PACKAGES = {REDIS_MISSING: "redis-server", RABBIT_MISSING: "rabbitmq-server"}
 
 
@@ -48,7 +50,7 @@ def main(arguments: list[str]) -> int:
     os.chdir(ROOT)
     cannot_be_had = {reason: f"{reason}, and {why}" for reason in missing_programs() if (why := install(reason))}
     left_out = LeftOut()
-    code = int(pytest.main(arguments, plugins=[left_out]))
+    code = int(pytest.main([*IN_PARALLEL, *arguments], plugins=[left_out]))
     counts = Counter({cannot_be_had.get(reason, reason): count for reason, count in left_out.counts.items()})
     print(summary(counts, code), flush=True)
     return code
