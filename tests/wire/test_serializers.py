@@ -114,7 +114,7 @@ def test_a_bomb_is_stopped_at_the_limit(method: str) -> None:
 
 
 @pytest.mark.parametrize("mime", MIMES)
-@pytest.mark.parametrize("data", [b"", b"no", bytes(100), gzip.compress(b"a gzip file is no zlib stream")])
+@pytest.mark.parametrize("data", [b"", b"no", bytes(100), gzip.compress(b"a gzip file is no zlib stream", mtime=0)])
 def test_broken_data_are_refused(mime: str, data: bytes) -> None:
     with pytest.raises(DecodeError, match="broken"):
         serializers.decompress(data, mime, 1000)
