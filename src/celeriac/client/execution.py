@@ -59,7 +59,10 @@ async def execute_async(
     try:
         task.before_start(request.id, args, kwargs)
         run = task.run(*args, **kwargs)
-        value = await _within(run, soft_limit_s) if soft_limit_s else await run
+        if inspect.iscoroutine(run):
+            value = await (_within(run, soft_limit_s) if soft_limit_s else run)
+        else:  # a synchronous task on a worker that has coroutines only
+            value = run
         outcome: Outcome = Succeeded(value)
     except BaseException as exc:  # as above; a CancelledError of the task's own making is a failure like any other
         outcome = outcome_of(task, exc)
@@ -121,7 +124,7 @@ def _call_handlers(
             case RetryAsked():
                 task.on_retry(outcome.exc, request.id, args, kwargs, outcome.traceback)
                 task.after_return(states.RETRY, outcome.exc, request.id, args, kwargs, outcome.traceback)
-    except Exception:
+    except BaseException:  # also sys.exit() and a cancellation: the job has ended, and must be reported so
         logger.exception("a handler of task %s[%s] raised", task.name, request.id)
 
 

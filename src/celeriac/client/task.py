@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MethodType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, ParamSpec, TypeVar, Unpack
 
 from celeriac import exceptions
 from celeriac.client import calls
@@ -32,6 +32,8 @@ from celeriac.exceptions import ImproperlyConfigured, InvalidTaskError, Retry
 if TYPE_CHECKING:
     from celeriac.client import result
     from celeriac.client.app import Celeriac
+
+PRIORITY_MAX: Final = 255
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -243,6 +245,13 @@ class Task(Generic[P, R]):
         for name in options:
             if name not in ("queue", "priority"):
                 raise TypeError(f"task {self.name!r}: retry() takes the options queue and priority, not {name!r}")
+        queue, priority = options.get("queue"), options.get("priority")
+        if not isinstance(queue, str | None):
+            raise TypeError(f"task {self.name!r}: retry(queue={queue!r}): the name of a queue is wanted")
+        if not isinstance(priority, int | None) or not 0 <= (priority or 0) <= PRIORITY_MAX:
+            raise TypeError(
+                f"task {self.name!r}: retry(priority={priority!r}): a number from 0 to {PRIORITY_MAX} is wanted"
+            )
         when_s = None
         if eta is not None:
             when_s = (eta if eta.tzinfo else eta.replace(tzinfo=UTC)).timestamp()

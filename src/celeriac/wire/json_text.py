@@ -17,7 +17,7 @@ from uuid import UUID
 
 import msgspec
 
-from celeriac.exceptions import DecodeError, EncodeError
+from celeriac.exceptions import DecodeError, EncodeError, SoftTimeLimitExceeded
 from celeriac.wire.short_repr import short_repr
 
 MAX_DEPTH: Final = 64
@@ -39,6 +39,8 @@ def dumps(value: Any) -> bytes:
     """
     try:
         data = _encode(value).encode("ascii")
+    except SoftTimeLimitExceeded:  # the task's time is over, wherever it is just now: no fault of the value
+        raise
     except Exception as error:  # a value's own __json__ or __str__ may raise anything
         raise EncodeError(_why_not(value, error)) from None
     if exceeds_depth(data):
@@ -141,6 +143,8 @@ def _find_foreign(value: Any) -> str | None:
         else:
             try:
                 _encode(value)
+            except SoftTimeLimitExceeded:
+                raise
             except Exception:  # see dumps
                 return path
             continue

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from celeriac import exceptions
-from celeriac.exceptions import EncodeError, TaskFailed
+from celeriac.exceptions import EncodeError, SoftTimeLimitExceeded, TaskFailed
 from celeriac.wire import json_text
 
 _CELERY_NAMES: Final = frozenset(
@@ -78,6 +78,8 @@ def from_wire(document: Any) -> Exception:
     if cls is not None:
         try:
             exc = cls(*arguments)
+        except SoftTimeLimitExceeded:  # the time of the task that reads this is over: no fault of the class
+            raise
         except Exception:  # the class is the user's: whatever its __init__ raises, the failure must still be told
             exc = None
         if isinstance(exc, Exception):
@@ -115,5 +117,7 @@ def _joined(arguments: Sequence[Any]) -> str:
 def _text(value: Any, show: Any = str) -> str:
     try:
         return str(show(value))
+    except SoftTimeLimitExceeded:  # as above
+        raise
     except Exception as error:  # any __repr__ may raise anything
         return f"<unrepresentable {type(value).__name__}: {type(error).__name__}>"

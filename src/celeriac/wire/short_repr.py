@@ -6,6 +6,8 @@ from decimal import Decimal
 from numbers import Number
 from typing import Any, Final
 
+from celeriac.exceptions import SoftTimeLimitExceeded
+
 MAX_CHARS: Final = 1024
 MAX_LEVELS: Final = 3
 
@@ -18,7 +20,7 @@ _ELLIPSIS: Final = "..."
 def short_repr(value: Any, max_chars: int = MAX_CHARS, max_levels: int = MAX_LEVELS) -> str:
     """Return a text like `repr(value)`, with containers below `max_levels` as `[...]`, cut after about `max_chars`.
 
-    Never raises: what cannot be shown says so.  It is the text that Celery sends, character for character.
+    Never raises, save for a task's time limit: what cannot be shown says so.  It is the text that Celery sends, character for character.
     """
     if not value and (text := _EMPTY.get(type(value))) is not None:
         return text
@@ -131,5 +133,7 @@ def _bytes_text(value: bytes) -> str:
 def _call(show: Any, value: Any) -> str:
     try:
         return str(show(value))
+    except SoftTimeLimitExceeded:  # the task's time is over: no fault of the value
+        raise
     except Exception as error:  # any __repr__ may raise anything, and a log text must not fail the call
         return f"<Unrepresentable {type(value)!r}: {type(error).__name__}>"

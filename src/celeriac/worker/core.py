@@ -36,6 +36,8 @@ logger = logging.getLogger("celeriac.worker")
 
 TICK_S = 0.02
 """How often what runs and waits is looked at: limits, recalls, give-backs."""
+CANCEL_AGAIN_S = 1.0
+"""After this long a loop that has not ended is cancelled once more."""
 FLUSH_TIMEOUT_S = 5.0
 """How long a stopping worker tries to settle what is finished."""
 
@@ -77,12 +79,22 @@ class Core:
         self._dispatch = Dispatch(
             self._pool,
             settings,
+            may_start=lambda: not self._lease.in_doubt,
             holds=lambda entry: self._consumer.holds(entry.delivery.tag),
             give_back=self._give_back,
             forget=self._forget,
+            park=self._park,
         )
         self._revocations = Revocations()
-        self._lease = Lease(self._consumer, self._link, settings.worker_heartbeat_s, self._lease_lost, self._revoked)
+        self._lease = Lease(
+            self._consumer,
+            self._link,
+            settings.worker_heartbeat_s,
+            settings.worker_lease_s,
+            on_lost=self._lease_lost,
+            on_sure=self._pump,
+            on_revocations=self._revoked,
+        )
         self._intake = Intake(
             app,
             self._consumer,
@@ -165,7 +177,8 @@ class Core:
                 return
             self._changed.clear()
             try:
-                await asyncio.wait_for(self._changed.wait(), left_s)
+                async with asyncio.timeout(left_s):
+                    await self._changed.wait()
             except TimeoutError:
                 return
 
@@ -189,9 +202,10 @@ class Core:
 
     async def _cancel(self, name: str) -> None:
         loop = self._loops.pop(name, None)
-        if loop is not None:
+        while loop is not None and not loop.done():
+            # More than once, because a library may swallow a cancellation.
             loop.cancel()
-            await asyncio.gather(loop, return_exceptions=True)
+            await asyncio.wait([loop], timeout=CANCEL_AGAIN_S)
 
     async def _open_consumer(self) -> None:
         await self._consumer.open(self._options.owner, self._options.queues)
@@ -201,7 +215,8 @@ class Core:
     def _reported(self, handle: Handle, report: Report) -> None:
         if isinstance(report, Done):
             self._done(handle, report)
-        elif isinstance(report, Progress):
+        elif isinstance(report, Progress) and handle.knows(report.number) and not self._lease.in_doubt:
+            # A state of a run that may belong to another worker by now must not cover what that one has stored.
             self._settler.store(report.record)
 
     def _done(self, handle: Handle, done: Done) -> None:
@@ -316,12 +331,12 @@ class Core:
 
     def _lease_lost(self) -> None:
         """Everything that was ours belongs to others now: end it, so that nothing of it runs twice for long."""
+        self._settler.drop_all()
         if not self._entries:
             logger.info("the lease had run out, with nothing claimed under it")
             return
         logger.error("the lease was lost: %d tasks belong to other workers now and are ended here", len(self._entries))
         self._dispatch.drain()
-        self._settler.drop_all()
         self._entries.clear()
         for handle in self._pool.handles:
             handle.running.clear()
@@ -329,11 +344,17 @@ class Core:
 
     def _link_lost(self) -> None:
         """Start nothing that may belong to others by now; what runs goes on, and is settled when its message comes again."""
-        self._dispatch.recall_all()
+        self._dispatch.recall()
 
     def _forget(self, entry: Entry) -> None:
         """Let go of a message that is not ours any more and has not begun."""
         self._drop(entry)
+
+    def _park(self, entry: Entry, reason: str) -> None:
+        """Park a message that no executor can be given."""
+        self._drop(entry)
+        logger.error("task %s[%s] was parked: %s", entry.message.task, entry.message.id, reason)
+        self._settler.settle(entry, Dead(reason))
 
     # -- giving back --------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 from celeriac.core.settings import Settings
 from celeriac.worker.entry import Entry
+from celeriac.worker.executor.frames import FrameError
 from celeriac.worker.handle import Handle
 from celeriac.worker.pool import Pool
 
@@ -24,16 +25,23 @@ class Dispatch:
         pool: Pool,
         settings: Settings,
         *,
+        may_start: Callable[[], bool],
         holds: Callable[[Entry], bool],
         give_back: Callable[[Entry], None],
         forget: Callable[[Entry], None],
+        park: Callable[[Entry, str], None],
     ) -> None:
-        """`holds` tells whether a message is still ours; one that is not is given to `forget` instead of an executor."""
+        """`may_start` tells whether anything may be begun now, `holds` whether a message is still ours.
+
+        What is not ours any more is given to `forget` instead of an executor, what no executor can be given to `park`.
+        """
         self._pool = pool
         self._window_s = settings.worker_prefetch_window_s
         self._ahead_max = settings.worker_prefetch_max
         self._hold_s = settings.worker_prefetch_hold_s
+        self._may_start = may_start
         self._holds = holds
+        self._park = park
         self._give_back = give_back
         self._forget = forget
         self._held: dict[str, deque[Entry]] = {kind: deque() for kind in pool.kinds}
@@ -70,9 +78,10 @@ class Dispatch:
     def pump(self) -> None:
         """Give out what can be given out."""
         now = time.monotonic()
-        for kind, held in self._held.items():
-            if held:
-                self._fill(kind, held, now)
+        if self._may_start():
+            for kind, held in self._held.items():
+                if held:
+                    self._fill(kind, held, now)
         self.wanted.set()
 
     def _fill(self, kind: str, held: deque[Entry], now: float) -> None:
@@ -94,10 +103,14 @@ class Dispatch:
         if not self._holds(entry):
             self._forget(entry)
             return True
-        if handle.give(entry, now):
+        try:
+            given = handle.give(entry, now)
+        except FrameError as error:
+            self._park(entry, str(error))
             return True
-        held.appendleft(entry)
-        return False
+        if not given:
+            held.appendleft(entry)
+        return given
 
     def _allowance(self, handle: Handle, now: float) -> int:
         return handle.allowance(now, self._window_s, self._ahead_max)
@@ -110,17 +123,16 @@ class Dispatch:
         room = total = 0
         starving = False
         for kind, handles in self._pool.by_kind.items():
-            kind_room = -len(self._held[kind])
+            room -= len(self._held[kind])
             for handle in handles:
                 if handle.retiring or not handle.ready:
                     continue
                 allowance = self._allowance(handle, now)
-                kind_room += handle.free_slots + allowance - len(handle.waiting)
+                room += handle.free_slots + allowance - len(handle.waiting)
                 total += handle.slots + allowance
                 starving = starving or not handle.waiting
-            room += max(0, kind_room)
         # Claims are cheap per message only when they are large: wait until half is gone, but never let an executor starve.
-        return room if starving or room * 2 >= total else 0
+        return max(0, room) if starving or room * 2 >= total else 0
 
     # -- back ---------------------------------------------------------------------------------------------------------
 
@@ -133,18 +145,24 @@ class Dispatch:
                     self.put_back(handle.recall())
         self.pump()
         for held in self._held.values():
-            # From the end, so that the broker's queue gets them back in their order.  What only has to be concluded stays.
-            while held and held[-1].ending is None and now - held[-1].held_since > self._hold_s:
-                self._give_back(held.pop())
-                self._paused_until = now + self._hold_s
+            self._give_back_old(held, now)
 
-    def recall_all(self) -> None:
-        """Take back everything that no executor has begun, to be given out again as far as it is still ours."""
-        for handle in self._pool.handles:
-            self.put_back(handle.recall())
+    def _give_back_old(self, held: deque[Entry], now: float) -> None:
+        """Give back what has found no slot in time; what only has to be concluded stays."""
+        if not held or now - held[0].held_since <= self._hold_s:
+            return
+        kept: deque[Entry] = deque()
+        while held:
+            entry = held.pop()  # from the end, so that the broker's queue gets them back in their order
+            if entry.ending is None and now - entry.held_since > self._hold_s:
+                self._give_back(entry)
+                self._paused_until = now + self._hold_s
+            else:
+                kept.appendleft(entry)
+        held.extend(kept)
 
     def recall(self) -> None:
-        """Take everything back that executors have not begun, to be given out again."""
+        """Take back everything that no executor has begun, to be given out again as far as it is still ours."""
         for handle in self._pool.handles:
             self.put_back(handle.recall())
 

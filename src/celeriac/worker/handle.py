@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import socket
 import time
@@ -11,6 +12,8 @@ from typing import Final, Protocol
 
 from celeriac.worker.entry import Entry
 from celeriac.worker.executor.frames import Job, Report, ReportReader, encode_job, receive_job, send_job
+
+logger = logging.getLogger("celeriac.worker")
 
 READ_BYTES: Final = 256 * 1024
 RUNTIME_WEIGHT: Final = 0.1
@@ -69,6 +72,7 @@ class Handle:
         self._max_tasks = math.inf if max_tasks is None else max_tasks
         self._last_number = 0
         self._closed = False
+        self._said = False
         jobs.setblocking(False)
 
     # -- giving -------------------------------------------------------------------------------------------------------
@@ -100,7 +104,7 @@ class Handle:
         return int(min(wanted, len(self.waiting) + self._budget))
 
     def give(self, entry: Entry, now: float) -> bool:
-        """Send a job; False when the socket's buffer is full."""
+        """Send a job; False when it can take none now. Raises `FrameError` for a message that no executor can be given."""
         number = self._last_number + 1
         job = Job(number, entry.message, bool(entry.older_tags or entry.delivery.losses), entry.ending)
         try:
@@ -109,6 +113,11 @@ class Handle:
             return False
         except (BrokenPipeError, ConnectionResetError):
             return False  # it is dying; its end will be told
+        except OSError as error:  # a large job needs a file: no room for it, or no descriptor
+            if not self._said:
+                self._said = True
+                logger.error("a large message waits, because no file could be made for it: %s", error)
+            return False
         self._last_number = number
         if len(self.running) < self.slots:
             entry.started_at = now
@@ -171,6 +180,10 @@ class Handle:
             next_entry.started_at = now
             self.running[next_number] = next_entry
         return entry
+
+    def knows(self, number: int) -> bool:
+        """Tell whether a job is still its own."""
+        return number in self.running or any(number == waiting for waiting, _ in self.waiting)
 
     # -- ending -------------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import Final
@@ -29,6 +30,10 @@ logger = logging.getLogger("celeriac.worker")
 
 WAIT_S: Final = 1.0
 """How long one claim waits for a message."""
+CLOCKS_APART_S: Final = 0.5
+"""A message that comes back from its delay sooner than this came by a clock that is ahead of ours."""
+DELAYED_MAX: Final = 1000
+"""How many of those are remembered."""
 LOOK_AGAIN_S: Final = 0.05
 """How often the capacity is looked at while there is none and nothing happens."""
 
@@ -61,6 +66,8 @@ class Intake:
         self._entries = entries
         self._kinds = kinds
         self._idle = idle
+        self._delayed: dict[str, float] = {}
+        """When messages were lately sent into the delay, in monotonic seconds."""
         self._default_policy = Policy(
             crash_limit=self._settings.task_crash_limit, loss_limit=self._settings.task_loss_limit
         )
@@ -73,7 +80,9 @@ class Intake:
             if limit <= 0:
                 self._dispatch.wanted.clear()
                 try:
-                    await asyncio.wait_for(self._dispatch.wanted.wait(), LOOK_AGAIN_S)
+                    # Not wait_for: up to Python 3.11 that may swallow a cancellation.
+                    async with asyncio.timeout(LOOK_AGAIN_S):
+                        await self._dispatch.wanted.wait()
                 except TimeoutError:
                     continue
                 limit = self._dispatch.capacity()
@@ -113,8 +122,7 @@ class Intake:
         headers = read_headers(message.headers)
         now = time.time()
         eta = to_timestamp(headers.eta, "eta")
-        if eta is not None and eta > now:
-            self._delay(delivery, message, eta)
+        if eta is not None and eta > now and self._delay(delivery, message, eta):
             return
         entry = self._entry(delivery, message, headers.celeriac_crashes, headers.timelimit)
         losses = max(delivery.losses, headers.celeriac_losses)
@@ -123,14 +131,24 @@ class Intake:
             entry.ending = Crashed(f"it went down with its worker {losses} times", entry.crashes)
         elif expires is not None and expires <= now:
             entry.ending = Revoked("expired")
-        elif headers.id in self._revocations:
+        elif self._revocations.refuses(headers.id, now):
             entry.ending = Revoked("revoked")
         self._hand_on(entry)
 
-    def _delay(self, delivery: Delivery, message: Message, eta: float) -> None:
-        """Put a message that its sender did not leave to the broker's own delay there, so that it costs no worker anything."""
+    def _delay(self, delivery: Delivery, message: Message, eta: float) -> bool:
+        """Put a message that its sender did not leave to the broker's own delay there, so that it costs no worker anything.
+
+        One that comes back at once is due by the broker's clock, which is ahead of ours: False, it may run.
+        """
+        now = time.monotonic()
+        if now - self._delayed.pop(message.id, -math.inf) < CLOCKS_APART_S:
+            return False
+        self._delayed[message.id] = now
+        if len(self._delayed) > DELAYED_MAX:
+            del self._delayed[next(iter(self._delayed))]
         message.not_before = eta
         self._settler.settle_tag(delivery.tag, ACK, [message])
+        return True
 
     def _entry(
         self,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -24,25 +26,39 @@ class Lease:
         consumer: Consumer,
         link: Link,
         heartbeat_s: float,
+        lease_s: float,
         on_lost: Callable[[], None],
+        on_sure: Callable[[], None],
         on_revocations: Callable[[Sequence[Revocation]], None],
     ) -> None:
         self._consumer = consumer
         self._link = link
         self._heartbeat_s = heartbeat_s
         self._on_lost = on_lost
+        self._on_sure = on_sure
         self._on_revocations = on_revocations
         self._nudged = asyncio.Event()
+        self._lease_s = lease_s
+        self._good_until = math.inf
 
     def nudge(self) -> None:
         """Do the housekeeping soon: something may be due."""
         self._nudged.set()
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the lease may have run out by now: it was not renewed for so long, because this process or the broker stood still."""
+        return time.monotonic() > self._good_until
+
     async def renew(self) -> None:
         """Renew until cancelled."""
         while True:
+            asked_at = time.monotonic()
             if not await self._link.call(self._consumer.heartbeat):
                 self._on_lost()
+            doubted, self._good_until = self.in_doubt, asked_at + self._lease_s
+            if doubted and not self.in_doubt:
+                self._on_sure()
             await asyncio.sleep(self._heartbeat_s)
 
     async def maintain(self) -> None:
@@ -54,6 +70,8 @@ class Lease:
             pause_s = min(await self._link.call(self._consumer.maintain), MAINTAIN_MAX_S)
             self._nudged.clear()
             try:
-                await asyncio.wait_for(self._nudged.wait(), max(pause_s, 0.001))
+                # Not wait_for: up to Python 3.11 that may swallow a cancellation.
+                async with asyncio.timeout(max(pause_s, 0.001)):
+                    await self._nudged.wait()
             except TimeoutError:
                 continue

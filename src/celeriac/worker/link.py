@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from celeriac.core.urls import mask
-from celeriac.exceptions import OperationalError
+from celeriac.exceptions import BrokerUnavailable, OperationalError, PublishTimeout
 
 logger = logging.getLogger("celeriac.worker")
 
@@ -51,13 +51,25 @@ class Link:
         self._on_lost()
         self._reopening = asyncio.get_running_loop().create_task(self._reconnect())
 
-    async def call(self, operation: Callable[[], Awaitable[R]]) -> R:
-        """Run an operation, waiting for the connection and repeating it as often as the connection fails."""
+    async def call(self, operation: Callable[[], Awaitable[R]], refusals: int | None = None) -> R:
+        """Run an operation, waiting for the connection and repeating it as often as the connection fails.
+
+        After so many `refusals` (errors of a server that is there: a missing right, a key of another type) raise the last one.
+        """
+        refused = 0
         while True:
             await self._up.wait()
             try:
                 return await operation()
+            except PublishTimeout as error:
+                # The server is there and takes nothing now, as RabbitMQ does under an alarm: a new connection would not help,
+                # and would cost every claim.
+                logger.warning("%s takes no messages: %s; trying again", self._what, mask(str(error)))
+                await asyncio.sleep(FIRST_PAUSE_S)
             except OperationalError as error:
+                refused += not isinstance(error, BrokerUnavailable)
+                if refusals is not None and refused >= refusals:
+                    raise
                 self.down(error)
                 # A failure noted while we were up already again must not spin.
                 await asyncio.sleep(FIRST_PAUSE_S)
@@ -71,6 +83,9 @@ class Link:
             except OperationalError as error:
                 logger.debug("still no %s: %s", self._what, mask(str(error)))
                 pause_s = min(LONGEST_PAUSE_S, pause_s * 1.5)
+            except Exception:  # a defect, but no reason never to try again
+                logger.exception("reconnecting to %s failed unexpectedly", self._what)
+                pause_s = LONGEST_PAUSE_S
             else:
                 logger.warning("%s is back", self._what)
                 self._up.set()

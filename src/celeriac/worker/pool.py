@@ -13,7 +13,7 @@ import psutil
 from msgspec import Struct
 
 from celeriac.worker.entry import Entry
-from celeriac.worker.executor.frames import Report, Started
+from celeriac.worker.executor.frames import FrameError, Report, Started
 from celeriac.worker.handle import Body, Handle
 
 logger = logging.getLogger("celeriac.worker")
@@ -35,8 +35,16 @@ class Death(Struct):
 class Spawner(Protocol):
     """Makes the processes or threads behind the handles."""
 
-    async def start(self, spawned: Callable[[int, Body], None], exited: Callable[[int, int], None]) -> None:
-        """Get ready; from then on tell about each executor's birth and end. Raises `ImproperlyConfigured`."""
+    async def start(
+        self,
+        spawned: Callable[[int, Body], None],
+        exited: Callable[[int, int], None],
+        lost: Callable[[int], None],
+    ) -> None:
+        """Get ready; from then on tell about each executor's birth and end, and before an end that no task is to blame for.
+
+        Raises `ImproperlyConfigured`.
+        """
 
     def spawn(self, number: int, kind: str, slots: int, jobs: socket.socket, reports: socket.socket) -> None:
         """Make an executor with its two sockets."""
@@ -78,7 +86,7 @@ class Pool:
     async def start(self) -> None:
         """Start every executor."""
         self._loop = asyncio.get_running_loop()
-        await self._spawner.start(self._spawned, self._exited)
+        await self._spawner.start(self._spawned, self._exited, self._lost)
         for kind, (count, slots) in self._sizes.items():
             for _ in range(count):
                 self._spawn(kind, slots)
@@ -148,8 +156,14 @@ class Pool:
         if handle is None:
             return
         handle.body = body
-        if handle.retiring and handle.killed_for is None and not handle.ready:
+        if handle.killed:  # before its process was known
             body.kill()
+
+    def _lost(self, number: int) -> None:
+        """An executor ends through no fault of its task."""
+        handle = self._handles.get(number)
+        if handle is not None:
+            handle.killed = True
 
     def _replace(self, handle: Handle, pause_s: float) -> None:
         siblings = self.by_kind[handle.kind]
@@ -161,7 +175,13 @@ class Pool:
 
     def _read(self, number: int) -> None:
         handle = self._handles.get(number)
-        reports = handle.read(self._reports[number]) if handle is not None else None
+        try:
+            reports = handle.read(self._reports[number]) if handle is not None else None
+        except FrameError as error:
+            logger.error("executor %d is ended: %s", number, error)
+            reports = None
+            if handle is not None and handle.body is not None:
+                handle.body.kill()  # not by handle.kill(): the task that it ran is counted as having crashed it
         if handle is None or reports is None:
             self._stop_reading(number)
             return
@@ -194,7 +214,8 @@ class Pool:
         del self._handles[number]
         waiting = handle.recall()
         handle.close()
-        broken_start = not handle.ready
+        # One that dies before it has done anything, without a task to blame, would do so again at once.
+        broken_start = not handle.ready or not (handle.tasks_done or handle.running or handle.retiring)
         self._replace(handle, RESPAWN_PAUSE_S if broken_start else 0.0)
         self._on_death(Death(handle, code, list(handle.running.values()), waiting))
 

@@ -8,7 +8,7 @@ from celeriac.core.message import Revocation
 
 
 class Revocations:
-    """A bounded memory of revoked task ids, each until its own time."""
+    """The revoked task ids, each until its own time."""
 
     def __init__(self) -> None:
         self._by_id: dict[str, Revocation] = {}
@@ -20,5 +20,7 @@ class Revocations:
         if revocations:
             self._by_id = {key: kept for key, kept in self._by_id.items() if kept.expires_at > now}
 
-    def __contains__(self, task_id: str) -> bool:
-        return task_id in self._by_id
+    def refuses(self, task_id: str, now: float) -> bool:
+        """Tell whether a task must not run; `now` in Unix seconds."""
+        revocation = self._by_id.get(task_id)
+        return revocation is not None and revocation.expires_at > now

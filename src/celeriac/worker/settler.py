@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections import OrderedDict
 from typing import Any, Final
 
 from msgspec import Struct
 
-from celeriac.core.effects import ACK, REQUEUE, Dead, Record, Requeue, Settlement, Verdict
+from celeriac.core.effects import ACK, REQUEUE, Ack, Dead, Record, Settlement, Verdict
 from celeriac.core.message import Message
 from celeriac.core.ports import Consumer, ResultWriter
 from celeriac.core.urls import mask
@@ -23,8 +24,12 @@ logger = logging.getLogger("celeriac.worker")
 BATCH_MAX: Final = 500
 BUFFER_MAX: Final = 10_000
 """With this many settlements waiting (the broker or the backend is away) nothing more is claimed."""
-KEPT_MAX: Final = 10_000
+KEPT_MAX: Final = 1_000
 """How many finished runs are remembered whose message went back to the broker before it could be settled."""
+KEPT_S: Final = 300.0
+"""How long: a broker hands it out again soon or never."""
+REFUSALS_MAX: Final = 3
+"""A batch that the broker refuses so often is settled message by message, and what it still refuses is parked."""
 
 
 class _Pending(Struct):
@@ -35,9 +40,10 @@ class _Pending(Struct):
 
     @property
     def ends_its_run(self) -> bool:
-        """False when the message is to come again: given back, or sent anew after a crash."""
-        again = (message for message in self.settlement.publish if (message.id, _retries(message)) == self.key)
-        return not isinstance(self.settlement.verdict, Requeue) and next(again, None) is None
+        """False when the message may rightly come again: given back, parked, or sent anew after a crash."""
+        if not isinstance(self.settlement.verdict, Ack):
+            return False
+        return all((message.id, _retries(message)) != self.key for message in self.settlement.publish)
 
 
 def _retries(message: Message) -> int:
@@ -64,7 +70,10 @@ class Settler:
         self._idle.set()
         self._unsettled: dict[tuple[str, int], _Pending] = {}
         """Finished runs that are still to be settled."""
-        self._kept: OrderedDict[tuple[str, int], Settlement] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int], tuple[float, Settlement]] = OrderedDict()
+        """Finished runs whose message was lost to us, since when (monotonic seconds)."""
+        self._epoch = 0
+        """Counts the leases that were lost: what belongs to an older one has no effect any more."""
         self.room = asyncio.Event()
         self.room.set()
         """Clear while too much waits to be settled."""
@@ -104,8 +113,8 @@ class Settler:
         if unsettled is not None:
             unsettled.newer_tags = [*unsettled.newer_tags, tag]
             return True
-        kept = self._kept.pop(key, None)
-        if kept is None:
+        since, kept = self._kept.pop(key, (0.0, None))
+        if kept is None or time.monotonic() - since > KEPT_S:
             return False
         kept.tag = tag
         self._add(kept, key)
@@ -123,7 +132,9 @@ class Settler:
 
     def drop_all(self) -> None:
         """Forget everything that waits: the lease is lost, and nothing of it may have an effect any more."""
+        self._epoch += 1
         self._pending.clear()
+        self._progress.clear()
         self._unsettled.clear()
         self._kept.clear()
 
@@ -150,15 +161,35 @@ class Settler:
     async def _apply(self, batch: list[_Pending]) -> None:
         if not batch:
             return
+        epoch = self._epoch
         settlements = [pending.settlement for pending in batch]
         if not self._consumer.stores_records:
-            records = [record for settlement in settlements for record in settlement.records]
+            held = (settlement for settlement in settlements if self._consumer.holds(settlement.tag))
+            records = [record for settlement in held for record in settlement.records]
             if records:
                 await self._store(records)
-        lost = await self._link.call(lambda: self._consumer.settle(settlements))
+            if epoch != self._epoch:
+                return
+        try:
+            lost = await self._link.call(lambda: self._consumer.settle(settlements), REFUSALS_MAX)
+        except Exception as error:  # one message that cannot be settled must hold up no other
+            await self._settle_one_by_one(batch, error)
+            return
         if lost:
             logger.warning("%d messages were no longer ours when they were settled", len(lost))
         self._conclude(batch, {item.tag for item in lost})
+
+    async def _settle_one_by_one(self, batch: list[_Pending], error: Exception) -> None:
+        if len(batch) > 1:
+            for pending in batch:
+                await self._apply([pending])
+            return
+        (pending,) = batch
+        if isinstance(pending.settlement.verdict, Dead) and not pending.settlement.publish:
+            raise error  # not even parking works: nothing that could be done here
+        reason = f"it cannot be settled: {type(error).__name__}: {error}"
+        logger.error("a message is parked, %s", mask(reason))
+        await self._apply([_Pending(Settlement(pending.settlement.tag, Dead(reason)), None)])
 
     def _conclude(self, batch: list[_Pending], lost: set[Any]) -> None:
         """Forget what is settled; settle what was lost under its newer tag, or remember it for when it comes again."""
@@ -178,14 +209,15 @@ class Settler:
                 settlement.tag = newer[-1]
                 self._add(settlement, key)
             elif pending.ends_its_run:
-                self._kept[key] = settlement
+                self._kept[key] = time.monotonic(), settlement
         while len(self._kept) > KEPT_MAX:
             self._kept.popitem(last=False)
 
     async def _store(self, records: list[Record]) -> None:
         """Store records, however long the backend stays away: the lease keeps the messages ours meanwhile."""
         pause_s = FIRST_PAUSE_S
-        while True:
+        epoch = self._epoch
+        while epoch == self._epoch:
             try:
                 await self._writer.store(records)
             except BackendError as error:

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -37,6 +38,8 @@ STOP_TIMEOUT_S: Final = 5.0
 """How long a fork server that was told to end may take before it is killed."""
 RELAUNCH_PAUSE_S: Final = 2.0
 """Pause between two attempts to start a fork server in the place of one that died."""
+RESEND_PAUSE_S: Final = 0.5
+"""Pause before a command is sent again that the kernel would not take."""
 
 
 class ForkedProcess:
@@ -52,7 +55,9 @@ class ForkedProcess:
 
 
 class ForkServerSpawner:
-    """Duties: 1. run the fork server as a program of its own; 2. send it commands; 3. pass on its notices."""
+    """Duties: 1. run the fork server as a program of its own; 2. send it commands; 3. pass on its notices;
+    4. start another one when it dies.
+    """
 
     def __init__(
         self,
@@ -73,23 +78,55 @@ class ForkServerSpawner:
         self._start_timeout_s = start_timeout_s
         self._settings = dict(settings or {})
         self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        """Our end of the socket of a fork server that is ready."""
+        self._unsent: deque[tuple[Spawn, socket.socket, socket.socket]] = deque()
         self._living: set[int] = set()
+        """The executors that the fork server was told to make and that have not ended."""
+        self._restarting: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def start(self, spawned: Callable[[int, Body], None], exited: Callable[[int, int], None]) -> None:
+    async def start(
+        self,
+        spawned: Callable[[int, Body], None],
+        exited: Callable[[int, int], None],
+        lost: Callable[[int], None],
+    ) -> None:
         """Start the fork server and wait until it has imported the app.
 
-        Raises `ImproperlyConfigured` with the reason when it can't.
+        From then on `spawned` tells of each executor's birth, `exited` of its end, and `lost` of an end through no fault of its
+        tasks: the fork server died and took it along.  Raises `ImproperlyConfigured` with the reason when it can't.
         """
         self._loop = asyncio.get_running_loop()
-        self._spawned, self._exited = spawned, exited
+        self._spawned, self._exited, self._lost = spawned, exited, lost
         await self._launch()
 
     async def _launch(self) -> None:
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            command = [sys.executable, "-m", "celeriac.worker.executor.forkserver"]
-            self._process = subprocess.Popen(command, stdin=theirs.fileno(), cwd=self._workdir)  # noqa: ASYNC220 - forks at once
+        """Start a fork server; nothing is left of one that does not get ready."""
+        control: socket.socket | None = None
+        process: subprocess.Popen[bytes] | None = None
+        try:
+            control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                command = [sys.executable, "-m", "celeriac.worker.executor.forkserver"]
+                process = subprocess.Popen(command, stdin=theirs.fileno(), cwd=self._workdir)  # noqa: ASYNC220 - forks at once
+            await self._set_up(control)
+        except BaseException as error:
+            if control is not None:
+                control.close()
+            if process is not None:
+                process.kill()
+                await asyncio.to_thread(process.wait)
+            if isinstance(error, OSError):
+                raise ImproperlyConfigured(
+                    f"the fork server could not be started in {self._workdir}: {error}; see that the directory exists and that"
+                    " memory, processes and open files are left"
+                ) from error
+            raise
+        self._control, self._process = control, process
+        self._loop.add_reader(control, self._hear, control)
+
+    async def _set_up(self, control: socket.socket) -> None:
         setup = Setup(
             self._app_spec,
             self._workdir,
@@ -99,11 +136,11 @@ class ForkServerSpawner:
             os.getpid(),
             self._settings,
         )
-        self._control.setblocking(False)
-        self._control.send(encode(setup))
+        control.setblocking(False)
+        control.send(encode(setup))
         try:
             frame = await asyncio.wait_for(
-                self._loop.sock_recv(self._control, FRAME_MAX_BYTES), timeout=self._start_timeout_s
+                self._loop.sock_recv(control, FRAME_MAX_BYTES), timeout=self._start_timeout_s
             )
         except TimeoutError:
             raise ImproperlyConfigured(
@@ -114,28 +151,48 @@ class ForkServerSpawner:
         if not isinstance(notice, Ready):
             reason = notice.reason if isinstance(notice, Unable) else repr(notice)
             raise ImproperlyConfigured(f"the executors could not start: {reason}")
-        self._loop.add_reader(self._control, self._hear)
 
     def spawn(self, number: int, kind: str, slots: int, jobs: socket.socket, reports: socket.socket) -> None:
-        """Have an executor forked that serves these sockets."""
-        with jobs, reports:
-            self._living.add(number)
-            try:
-                socket.send_fds(self._control, [encode(Spawn(number, kind, slots))], [jobs.fileno(), reports.fileno()])
-            except OSError:
-                # The fork server has just died: _hear will find out and tell the end of everything that it had.
-                logger.debug("executor %d not forked: the fork server is gone", number)
+        """Have an executor forked that serves these sockets, as soon as there is a fork server that takes the command."""
+        self._unsent.append((Spawn(number, kind, slots), jobs, reports))
+        if len(self._unsent) == 1:  # else something waits already to send them all, in their order
+            self._send()
 
-    def _hear(self) -> None:
+    def _send(self) -> None:
+        """Send what is unsent. What stays waits for room in the socket, for better times, or for the next fork server."""
+        control = self._control
+        if control is None:
+            return
+        while self._unsent:
+            command, jobs, reports = self._unsent[0]
+            try:
+                socket.send_fds(control, [encode(command)], [jobs.fileno(), reports.fileno()])
+            except BlockingIOError:
+                self._loop.add_writer(control, self._send)
+                return
+            except (
+                OSError
+            ) as error:  # the fork server has just died, as _hear will find out, or the kernel is short of memory
+                logger.debug("executor %d not forked yet: %s", command.number, error)
+                self._loop.remove_writer(control)
+                self._loop.call_later(RESEND_PAUSE_S, self._send)
+                return
+            self._unsent.popleft()
+            self._living.add(command.number)
+            jobs.close()
+            reports.close()
+        self._loop.remove_writer(control)
+
+    def _hear(self, control: socket.socket) -> None:
         while True:
             try:
-                frame = self._control.recv(FRAME_MAX_BYTES)
+                frame = control.recv(FRAME_MAX_BYTES)
             except BlockingIOError:
                 return
             except OSError:
                 frame = b""
             if not frame:
-                self._lost()
+                self._server_lost()
                 return
             match decode_notice(frame):
                 case Spawned(number, pid):
@@ -144,37 +201,57 @@ class ForkServerSpawner:
                     self._living.discard(number)
                     self._exited(number, code)
 
-    def _lost(self) -> None:
+    def _server_lost(self) -> None:
         """The fork server ended, and by the kernel's hand all its children: start another one."""
-        self._loop.remove_reader(self._control)
-        self._control.close()
+        self._hang_up()
         if self._closed:
             return
         logger.critical("the fork server ended unexpectedly; starting another one")
         self._restarting = self._loop.create_task(self._restart())
 
     async def _restart(self) -> None:
-        if self._process is not None:
-            await asyncio.to_thread(self._process.wait)
         while True:
             try:
+                await self._bury()
                 await self._launch()
                 break
-            except ImproperlyConfigured as error:  # it could once: perhaps the code is just being replaced
+            except Exception as error:  # it could once: perhaps the code is just being replaced, or memory is short
                 logger.critical("%s; trying again", error)
                 await asyncio.sleep(RELAUNCH_PAUSE_S)
+        self._send()
+
+    async def _bury(self) -> None:
+        """See a lost fork server dead, then tell of the executors that ended with it."""
+        if self._process is not None:
+            self._process.kill()  # it may merely have lost its socket
+            await asyncio.to_thread(self._process.wait)
+            self._process = None
         living, self._living = self._living, set()
         for number in living:
-            self._exited(number, -signal.SIGKILL)
+            self._loop.call_soon(self._lost, number)
+
+    def _hang_up(self) -> None:
+        control, self._control = self._control, None
+        if control is not None:
+            self._loop.remove_reader(control)
+            self._loop.remove_writer(control)
+            control.close()
 
     async def close(self) -> None:
         """End the fork server and with it every executor that is left. Idempotent."""
-        if self._closed or self._process is None:
+        if self._closed:
             return
         self._closed = True
-        with contextlib.suppress(OSError, ValueError):
-            self._loop.remove_reader(self._control)
-        self._control.close()
+        if self._restarting is not None:
+            self._restarting.cancel()
+            await asyncio.wait([self._restarting])
+        self._hang_up()
+        for _command, jobs, reports in self._unsent:
+            jobs.close()
+            reports.close()
+        self._unsent.clear()
+        if self._process is None:
+            return
         try:
             await asyncio.to_thread(self._process.wait, STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
@@ -207,8 +284,13 @@ class ThreadSpawner:
         self._hostname = hostname
         self._threads: list[threading.Thread] = []
 
-    async def start(self, spawned: Callable[[int, Body], None], exited: Callable[[int, int], None]) -> None:
-        """Nothing to prepare: the app is here."""
+    async def start(
+        self,
+        spawned: Callable[[int, Body], None],
+        exited: Callable[[int, int], None],
+        lost: Callable[[int], None],
+    ) -> None:
+        """Nothing to prepare, the app is here; and nothing is `lost`, for there is no fork server that could die."""
         self._loop = asyncio.get_running_loop()
         self._spawned, self._exited = spawned, exited
 
@@ -230,7 +312,7 @@ class ThreadSpawner:
                     self._loop.call_soon_threadsafe(self._exited, number, code)
 
         thread = threading.Thread(target=run, name=f"executor-{number}", daemon=True)
-        self._threads.append(thread)
+        self._threads = [*(other for other in self._threads if other.is_alive()), thread]
         thread.start()
 
         def exited() -> None:

@@ -31,6 +31,8 @@ from celeriac.exceptions import CeleriacError
 from celeriac.worker.executor.main import ignore_stop_signals, serve
 from celeriac.worker.logs import configure_logging
 
+logger = logging.getLogger("celeriac.worker")
+
 FRAME_MAX_BYTES: Final = 64 * 1024
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -158,14 +160,25 @@ class ForkServer:
         command = decode_command(frame)
         assert isinstance(command, Spawn)
         server_pid = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:  # no memory or no process left just now: the other executors must live on
+            logger.error("executor %d could not be forked: %s; it is tried again", command.number, error)
+            pid = -1
         if pid == 0:
             self._become_executor(command, descriptors, server_pid)
         for descriptor in descriptors:
             os.close(descriptor)
-        self._children[pid] = command.number
-        self._control.send(encode(Spawned(command.number, pid)))
+        if pid < 0:
+            self._tell(Exited(command.number, 1))
+        else:
+            self._children[pid] = command.number
+            self._tell(Spawned(command.number, pid))
         return True
+
+    def _tell(self, notice: Notice) -> None:
+        with contextlib.suppress(BrokenPipeError):  # the core has closed its end: it is not interested any more
+            self._control.send(encode(notice))
 
     def _become_executor(self, command: Spawn, descriptors: list[int], server_pid: int) -> None:
         code = 1
@@ -197,8 +210,7 @@ class ForkServer:
                 return
             number = self._children.pop(pid, None)
             if number is not None:
-                with contextlib.suppress(BrokenPipeError):  # the core has closed its end: it is not interested any more
-                    self._control.send(encode(Exited(number, os.waitstatus_to_exitcode(status))))
+                self._tell(Exited(number, os.waitstatus_to_exitcode(status)))
 
 
 if __name__ == "__main__":

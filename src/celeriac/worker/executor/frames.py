@@ -21,13 +21,20 @@ from msgspec import Struct, field
 from celeriac.core.effects import Record, Verdict
 from celeriac.core.message import Message
 from celeriac.core.outcome import Crashed, Revoked, TimedOut
+from celeriac.exceptions import CeleriacError
 
 PACKET_MAX_BYTES: Final = 96 * 1024
 """A larger job goes through a file, because a packet must fit into the socket's send buffer (about 200 kB on Linux)."""
 
+_UNWRITABLE: Final = (TypeError, ValueError, OverflowError, RecursionError)
+"""What the encoder raises: integers over 64 bits, lone surrogates, too deep a nesting, foreign types."""
 _LENGTH: Final = struct.Struct(">I")
 _INT_BYTES: Final = struct.calcsize("i")
 _ANCILLARY_BYTES: Final = socket.CMSG_LEN(_INT_BYTES)
+
+
+class FrameError(CeleriacError):
+    """Something cannot be written as a frame, or a frame cannot be read."""
 
 
 class Job(Struct, array_like=True):
@@ -73,8 +80,11 @@ _report_decoder = msgspec.msgpack.Decoder(Report)
 
 
 def encode_job(job: Job) -> bytes:
-    """Write a job as the payload of one packet."""
-    return _job_encoder.encode(job)
+    """Write a job as the payload of one packet. Raises `FrameError` for a message with a value that no frame can carry."""
+    try:
+        return _job_encoder.encode(job)
+    except _UNWRITABLE as error:
+        raise FrameError(f"the message cannot be handed to an executor: {type(error).__name__}: {error}") from None
 
 
 def send_job(sock: socket.socket, payload: bytes) -> None:
@@ -102,8 +112,11 @@ def receive_job(sock: socket.socket, flags: int = 0) -> Job | None:
 
 
 def encode_report(report: Report) -> bytes:
-    """Write a report with its length before it."""
-    body = _report_encoder.encode(report)
+    """Write a report with its length before it. Raises `FrameError`."""
+    try:
+        body = _report_encoder.encode(report)
+    except _UNWRITABLE as error:
+        raise FrameError(f"what follows cannot be reported: {type(error).__name__}: {error}") from None
     return _LENGTH.pack(len(body)) + body
 
 
@@ -114,7 +127,7 @@ class ReportReader:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[Report]:
-        """Add received bytes and return the reports that are complete."""
+        """Add received bytes and return the reports that are complete. Raises `FrameError` for one that is none."""
         buffer = self._buffer
         buffer += data
         reports = []
@@ -125,7 +138,10 @@ class ReportReader:
                 end = position + _LENGTH.size + length
                 if end > len(buffer):
                     break
-                reports.append(_report_decoder.decode(view[position + _LENGTH.size : end]))
+                try:
+                    reports.append(_report_decoder.decode(view[position + _LENGTH.size : end]))
+                except msgspec.MsgspecError as error:
+                    raise FrameError(f"an executor reported what is no report: {error}") from None
                 position = end
         del buffer[:position]
         return reports

@@ -26,7 +26,7 @@ from celeriac.core.policy import Policy
 from celeriac.exceptions import ArgumentError, CeleriacError, DecodeError, EncodeError, NotRegistered
 from celeriac.wire import result_meta, task_v2
 from celeriac.wire.short_repr import short_repr
-from celeriac.worker.executor.frames import Done, Job, Progress, Report
+from celeriac.worker.executor.frames import Done, Job, Progress, encode_report
 from celeriac.worker.log import describe_end
 
 logger = logging.getLogger("celeriac.task")
@@ -53,38 +53,47 @@ class Call(Struct):
 class JobRunner:
     """Opens, runs and concludes jobs for one executor; thread-safe.
 
-    `report` sends a report to the core; it is called from whichever thread runs the job.
+    `send` sends an encoded report to the core; it is called from whichever thread runs the job.  Whatever happens in a job, a
+    report of its end is sent: a job without one would be claimed for ever.
     """
 
-    def __init__(self, app: Celeriac, hostname: str, report: Callable[[Report], None]) -> None:
+    def __init__(self, app: Celeriac, hostname: str, send: Callable[[bytes], None]) -> None:
         self._app = app
         self._hostname = hostname
-        self._report = report
+        self._send = send
         self._random = random.Random()
 
     def run(self, job: Job, limit: Limit) -> None:
         """Run one synchronous job under a soft limit and report its end."""
         started = time.perf_counter()
-        call = self._open(job)
-        outcome = self._settled_before(job, call)
-        if outcome is None:
-            assert call.task is not None
-            self._announce(job, call)
-            outcome = execute(call.task, call.request, call.args, call.kwargs, limit(call.policy.soft_time_limit_s))
-        self._conclude(job, call, outcome, time.perf_counter() - started)
+        try:
+            call = self._open(job)
+            outcome = self._settled_before(job, call)
+            if outcome is None:
+                assert call.task is not None
+                self._announce(job, call)
+                outcome = execute(call.task, call.request, call.args, call.kwargs, limit(call.policy.soft_time_limit_s))
+            report = self._conclude(job, call, outcome, time.perf_counter() - started)
+        except BaseException as error:
+            report = self._defect(job, error)
+        self._send(report)
 
     async def run_async(self, job: Job) -> None:
         """Run one coroutine job in the current loop and report its end."""
         started = time.perf_counter()
-        call = self._open(job)
-        outcome = self._settled_before(job, call)
-        if outcome is None:
-            assert call.task is not None
-            self._announce(job, call)
-            outcome = await execute_async(
-                call.task, call.request, call.args, call.kwargs, call.policy.soft_time_limit_s
-            )
-        self._conclude(job, call, outcome, time.perf_counter() - started)
+        try:
+            call = self._open(job)
+            outcome = self._settled_before(job, call)
+            if outcome is None:
+                assert call.task is not None
+                self._announce(job, call)
+                outcome = await execute_async(
+                    call.task, call.request, call.args, call.kwargs, call.policy.soft_time_limit_s
+                )
+            report = self._conclude(job, call, outcome, time.perf_counter() - started)
+        except BaseException as error:
+            report = self._defect(job, error)
+        self._send(report)
 
     # -- before the run -----------------------------------------------------------------------------------------------
 
@@ -148,7 +157,7 @@ class JobRunner:
         assert call.task is not None
 
         def store(state: str, meta: Any) -> None:
-            self._report(Progress(job.number, self._record(call, Keep(state, meta))))
+            self._send(encode_report(Progress(job.number, self._record(call, Keep(state, meta)))))
 
         call.request.report = store
         if call.task.track_started and not call.facts.ignore_result:
@@ -156,23 +165,33 @@ class JobRunner:
 
     # -- after the run ------------------------------------------------------------------------------------------------
 
-    def _conclude(self, job: Job, call: Call, outcome: Outcome, runtime_s: float) -> None:
-        """Decide what follows, write it out and report it; a result that can't be written fails the task instead."""
+    def _conclude(self, job: Job, call: Call, outcome: Outcome, runtime_s: float) -> bytes:
+        """Decide what follows and write it out as a report; a result that can't be written fails the task instead."""
         try:
-            effects, publish, records = self._follow(call, outcome)
+            effects, report = self._report_of(job, call, outcome, runtime_s)
         except Exception as error:  # whatever a task returns or raises, the job must come to an end
             if not isinstance(error, CeleriacError):
                 logger.exception("concluding task %s[%s] failed", call.message.task, call.message.id)
                 error = EncodeError(f"{type(error).__name__}: {error}")
             outcome = Failed(error, "")
             try:
-                effects, publish, records = self._follow(call, outcome)
+                effects, report = self._report_of(job, call, outcome, runtime_s)
             except Exception as second:  # not even the failure can be stored: park the message, lose nothing
-                logger.exception("concluding task %s[%s] failed twice", call.message.task, call.message.id)
-                effects, publish, records = Effects(Dead(f"could not be concluded: {second}")), [], []
-        state = effects.keep.state if effects.keep else ""
+                return self._defect(job, second)
         describe_end(logger, call.message, outcome, effects, runtime_s)
-        self._report(Done(job.number, effects.verdict, publish, records, state, runtime_s))
+        return report
+
+    def _report_of(self, job: Job, call: Call, outcome: Outcome, runtime_s: float) -> tuple[Effects, bytes]:
+        effects, publish, records = self._follow(call, outcome)
+        state = effects.keep.state if effects.keep else ""
+        return effects, encode_report(Done(job.number, effects.verdict, publish, records, state, runtime_s))
+
+    @staticmethod
+    def _defect(job: Job, error: BaseException) -> bytes:
+        """Report that a job could not be brought to an end; its message is parked."""
+        message = job.message
+        logger.critical("task %s[%s] could not be concluded", message.task, message.id, exc_info=error)
+        return encode_report(Done(job.number, Dead(f"could not be concluded: {type(error).__name__}: {error}")))
 
     def _follow(self, call: Call, outcome: Outcome) -> tuple[Effects, list[Message], list[Record]]:
         effects = decide(call.policy, call.facts, outcome, time.time(), self._random.random())
@@ -204,9 +223,9 @@ class JobRunner:
             argsrepr=argsrepr,
             kwargsrepr=kwargsrepr,
         )
-        if "queue" in again.options:
+        if again.options.get("queue") is not None:
             message.queue = again.options["queue"]
-        if "priority" in again.options:
+        if again.options.get("priority") is not None:
             message.properties["priority"] = again.options["priority"]
         return message
 

@@ -12,7 +12,7 @@ import threading
 import time
 from contextlib import AbstractContextManager, nullcontext
 from types import FrameType, TracebackType
-from typing import Final
+from typing import Final, Self
 
 from celeriac.exceptions import SoftTimeLimitExceeded
 
@@ -54,14 +54,32 @@ class MainThreadLimit:
 class ThreadLimits:
     """Soft limits for tasks that run in threads.
 
-    Duties of its one daemon thread: 1. look at the deadlines every `SCAN_EVERY_S`; 2. raise in the threads that are over.
+    Duties of its one daemon thread, which the first limit starts: 1. look at the deadlines every `SCAN_EVERY_S`; 2. raise in
+    the threads that are over.  `close` ends it; later limits are not kept.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: dict[int, tuple[float, float]] = {}
         self._fired: set[int] = set()
-        threading.Thread(target=self._scan, name="celeriac-soft-limits", daemon=True).start()
+        self._closed = threading.Event()
+        self._scanner: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _exc: BaseException | None, _tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the thread and wait for it. Idempotent, thread-safe."""
+        self._closed.set()
+        with self._lock:
+            scanner = self._scanner
+        if scanner is not None:
+            scanner.join()
 
     def __call__(self, limit_s: float | None) -> AbstractContextManager[object]:
         """Return the guard for one run in the calling thread, `limit_s` in seconds."""
@@ -70,6 +88,10 @@ class ThreadLimits:
     def enter(self, limit_s: float) -> None:
         """Begin to watch the calling thread."""
         with self._lock:
+            if self._scanner is None and not self._closed.is_set():
+                scanner = threading.Thread(target=self._scan, name="celeriac-soft-limits", daemon=True)
+                scanner.start()
+                self._scanner = scanner
             self._running[threading.get_ident()] = (time.monotonic() + limit_s, limit_s)
 
     def leave(self) -> None:
@@ -82,8 +104,7 @@ class ThreadLimits:
                 _raise_in(thread, None)
 
     def _scan(self) -> None:
-        while True:
-            time.sleep(SCAN_EVERY_S)
+        while not self._closed.wait(SCAN_EVERY_S):
             now = time.monotonic()
             with self._lock:
                 over = [thread for thread, (deadline, _limit) in self._running.items() if deadline <= now]

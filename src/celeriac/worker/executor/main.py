@@ -11,29 +11,33 @@ from collections.abc import Callable
 
 from celeriac.client.app import Celeriac
 from celeriac.worker.executor import async_, process, thread
-from celeriac.worker.executor.frames import Report, Started, encode_report
+from celeriac.worker.executor.frames import Started, encode_report
 from celeriac.worker.executor.job import JobRunner
 
 logger = logging.getLogger("celeriac.worker")
 
 
-def reporter(reports: socket.socket) -> Callable[[Report], None]:
-    """Return a function that sends whole reports from any thread."""
+def sender(reports: socket.socket) -> Callable[[bytes], None]:
+    """Return a function that sends encoded reports whole, from any thread."""
     lock = threading.Lock()
 
-    def report(report: Report) -> None:
-        data = encode_report(report)
+    def send(data: bytes) -> None:
         with lock:
-            reports.sendall(data)
+            # A soft limit must not strike in the middle: half a report would spoil all that follow.
+            masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+            try:
+                reports.sendall(data)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, masked)
 
-    return report
+    return send
 
 
 def serve(app: Celeriac, kind: str, slots: int, hostname: str, jobs: socket.socket, reports: socket.socket) -> None:
     """Run jobs of one kind until the core closes the socket or goes away."""
-    report = reporter(reports)
-    runner = JobRunner(app, hostname, report)
-    report(Started(os.getpid()))
+    send = sender(reports)
+    runner = JobRunner(app, hostname, send)
+    send(encode_report(Started(os.getpid())))
     try:
         match kind:
             case "process":
