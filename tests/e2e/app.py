@@ -69,6 +69,47 @@ def echo(value: Any) -> Any:
     return value
 
 
+class Quits(Task[Any, Any]):
+    """A handler that does what no handler should."""
+
+    def on_success(self, *args: Any) -> None:
+        raise SystemExit(1)
+
+
+class CancelsItself(Task[Any, Any]):
+    def on_success(self, *args: Any) -> None:
+        raise asyncio.CancelledError
+
+
+@app.task(base=Quits)
+def quits(x: int) -> int:
+    return x
+
+
+@app.task(base=Quits, executor="thread")
+def quits_in_thread(x: int) -> int:
+    return x
+
+
+@app.task(base=CancelsItself)
+async def cancels_itself(x: int) -> int:
+    return x
+
+
+@app.task(bind=True)
+def retries_oddly(self: Any, option: str, value: Any) -> None:
+    raise self.retry(countdown=0.01, **{option: value})
+
+
+@app.task(bind=True, soft_time_limit=0.5)
+def reports_much(self: Any) -> str:
+    try:
+        while True:
+            self.update_state(state="PROGRESS", meta="x" * 1_000_000)
+    except SoftTimeLimitExceeded:
+        return "soft"
+
+
 @app.task
 def big(size: int) -> str:
     return "x" * size

@@ -130,6 +130,8 @@ def test_broken_redis_envelopes_are_parked(scene: Scene) -> None:
         raw.envelope(good, scene.queue, body="*no base64*"),
         raw.envelope(Raw(body(["k"]), headers(), {"delivery_tag": None}), scene.queue),
         raw.envelope(Raw(body(["k"]), headers(), {"body_encoding": "rot13"}), scene.queue),
+        raw.envelope(Raw(body(["k"]), headers(larger_than_64_bits=2**70)), scene.queue),
+        raw.envelope(Raw(body(["k"]), headers(half_a_character="\ud800")), scene.queue),
     ]
     for case in cases:
         raw.put_envelopes(scene.place, scene.queue, [case])

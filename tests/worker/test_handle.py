@@ -13,9 +13,12 @@ from celeriac.worker.entry import Entry
 from celeriac.worker.executor.frames import (
     PACKET_MAX_BYTES,
     Done,
+    FrameError,
+    Job,
     Report,
     ReportReader,
     Started,
+    encode_job,
     encode_report,
     receive_job,
 )
@@ -144,3 +147,12 @@ def test_reports_are_cut_from_the_stream_wherever_it_is_split() -> None:
             report for start in range(0, len(stream), size) for report in reader.feed(stream[start : start + size])
         ]
         assert found == reports
+
+
+def test_a_frame_that_cannot_be_written_is_named_and_none_that_cannot_be_read_stays() -> None:
+    unwritable = Message("q", {"id": "a", "task": "t", "n": 2**70}, b"")
+    with pytest.raises(FrameError, match="64"):
+        encode_job(Job(1, unwritable))
+    reader = ReportReader()
+    with pytest.raises(FrameError):
+        reader.feed(b"\x00\x00\x00\x01\x00" + encode_report(Started(5)))
