@@ -143,7 +143,10 @@ def test_a_frozen_worker_is_replaced_and_has_no_late_effect(scene: Scene) -> Non
     assert result.get(timeout=DEADLINE_S) == key
     scene.until(lambda: scene.journal.ends(key) == 2, "the frozen worker's executor has ended it too")
     frozen.signal(signal.SIGCONT)
-    scene.until(lambda: re.search("the lease was lost|no longer ours", frozen.log), "the frozen worker notices")
+    scene.until(
+        lambda: re.search("the lease was lost|the lease had run out|no longer ours", frozen.log),
+        "the frozen worker notices",
+    )
     scene.until_empty()
     probe = scene.send("work", scene.key("probe"))
     assert probe.get(timeout=DEADLINE_S)

@@ -29,7 +29,12 @@ def task(name: str) -> Any:
 def how_it_ended(result: Any) -> dict[str, Any]:
     """Wait for a result and tell all that Celery's AsyncResult says of it."""
     seen = []
-    value = result.get(timeout=TIMEOUT_S, propagate=False, on_message=lambda meta: seen.append(meta["status"]))
+
+    def note(meta: dict[str, Any]) -> None:
+        if meta["task_id"] == result.id:  # Celery tells of every result that this process still listens to
+            seen.append(meta["status"])
+
+    value = result.get(timeout=TIMEOUT_S, propagate=False, on_message=note)
     error = isinstance(value, BaseException)
     return {
         "id": result.id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import signal
 import socket
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -41,7 +42,7 @@ class Spawner(Protocol):
         exited: Callable[[int, int], None],
         lost: Callable[[int], None],
     ) -> None:
-        """Get ready; from then on tell about each executor's birth and end, and before an end that no task is to blame for.
+        """Get ready; from then on tell about each executor's birth and end; `lost` is an end that no task is to blame for.
 
         Raises `ImproperlyConfigured`.
         """
@@ -160,10 +161,11 @@ class Pool:
             body.kill()
 
     def _lost(self, number: int) -> None:
-        """An executor ends through no fault of its task."""
+        """An executor has ended through no fault of its task."""
         handle = self._handles.get(number)
         if handle is not None:
             handle.killed = True
+            self._exited(number, -signal.SIGKILL)
 
     def _replace(self, handle: Handle, pause_s: float) -> None:
         siblings = self.by_kind[handle.kind]

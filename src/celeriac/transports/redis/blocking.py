@@ -242,10 +242,9 @@ def _resolve(host: str, port: int, deadline: float) -> list[tuple[int, Any]]:
     def look_up() -> None:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            answers.put(error if isinstance(error, OSError) else OSError(str(error)))
-        else:
             answers.put([(family, target) for family, _, _, _, target in found])
+        except Exception as error:  # told to whoever waits, if anybody still does
+            answers.put(error if isinstance(error, OSError) else OSError(str(error)))
 
     threading.Thread(target=look_up, name="celeriac-resolve", daemon=True).start()
     try:
