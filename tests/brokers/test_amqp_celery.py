@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from celery.contrib.testing.worker import start_worker
 from kombu import Connection, Exchange, Queue
 from kombu.transport.native_delayed_delivery import (
     bind_queue_to_native_delayed_delivery_exchange,
@@ -78,36 +77,6 @@ def test_a_call_by_celery_is_claimed_and_its_result_reaches_celery(rabbit_url: s
     serving.start()
     assert celery_app.send_task("other.add", (2, 3)).get(timeout=DEADLINE_S) == 5
     serving.join()
-
-
-@pytest.mark.filterwarnings("ignore")  # Celery's own
-def test_a_message_of_ours_is_run_by_a_celery_worker_and_its_result_reaches_us(
-    rabbit_url: str, celery_app: Celery
-) -> None:
-    backend = RpcBackend(make_settings({"broker_url": rabbit_url}))
-    broker = AmqpBroker(rabbit_url, make_settings({}))
-    found: dict[str, bytes] = {}
-
-    async def call() -> None:
-        listener = backend.listener()
-        await listener.open(lambda task_id, document: found.update({task_id: document}))
-        await listener.watch(["call-1"])
-        headers = {"lang": "py", "task": "other.add", "id": "call-1", "root_id": "call-1", "retries": 0, "eta": None}
-        body = json.dumps([[20, 22], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]).encode()
-        properties = {"correlation_id": "call-1", "reply_to": listener.reply_to}
-        producer = broker.producer()
-        await asyncio.to_thread(producer.publish, [Message("celery", headers, body, properties)], DEADLINE_S)
-        producer.close()
-        until = time.monotonic() + DEADLINE_S
-        while "call-1" not in found:
-            assert time.monotonic() < until
-            await asyncio.sleep(0.02)
-        await listener.close()
-
-    with start_worker(celery_app, perform_ping_check=False, pool="solo"):
-        asyncio.run(call())
-    assert json.loads(found["call-1"])["result"] == 42
-    assert json.loads(backend.reader().fetch(["call-1"])["call-1"])["status"] == "SUCCESS"
 
 
 @pytest.mark.parametrize("first", ["celery", "celeriac"])
