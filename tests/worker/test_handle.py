@@ -139,7 +139,7 @@ def test_the_executor_sees_the_end_when_the_handle_closes(executor: Executor) ->
 
 
 def test_reports_are_cut_from_the_stream_wherever_it_is_split() -> None:
-    reports: list[Report] = [Started(5), Done(1, ACK, state="SUCCESS"), Done(2, ACK, runtime_s=0.5)]
+    reports: list[Report] = [Started(5), Done(1, ACK, runtime_s=0.25), Done(2, ACK, runtime_s=0.5)]
     stream = b"".join(encode_report(report) for report in reports)
     for size in (1, 2, 3, 7, len(stream)):
         reader = ReportReader()

@@ -147,12 +147,6 @@ def running_request() -> Request | None:
     return request
 
 
-def current_task_id() -> str | None:
-    """Return the id of the task that runs here, None outside of any task."""
-    request = running_request()
-    return request.id if request is not None else None
-
-
 def result_tuple(task_id: str, parent: list[Any] | None = None) -> list[Any]:
     """Return Celery's tuple form of a task's result; `parent` is such a tuple too."""
     return [[task_id, parent], None]

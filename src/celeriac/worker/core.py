@@ -112,7 +112,6 @@ class Core:
         self._changed = asyncio.Event()
         """Set when a task or an executor has ended, or the deadline has changed."""
         self._deadline = math.inf
-        self.tasks_done = 0
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -223,7 +222,6 @@ class Core:
         entry = handle.finish(done.number, done.runtime_s, time.monotonic())
         if entry is None or self._entries.pop(entry.key, None) is None:
             return  # it was taken from this executor before it could report
-        self.tasks_done += 1
         self._changed.set()
         self._settler.settle(entry, done.verdict, done.publish, done.records)
         if self._pool.note_done(handle):

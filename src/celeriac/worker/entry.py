@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from celeriac.core.message import Delivery, Message
-from celeriac.core.outcome import Crashed, Revoked, TimedOut
+from celeriac.core.outcome import Ending
 
 
 class Entry(Struct, eq=False):
@@ -24,7 +24,7 @@ class Entry(Struct, eq=False):
     crashes: int
     held_since: float
     """Monotonic seconds, when it was claimed or taken back: for giving back what finds no slot."""
-    ending: TimedOut | Crashed | Revoked | None = None
+    ending: Ending | None = None
     """Set when it is over already and an executor only has to conclude it."""
     older_tags: list[Any] = []
     """Tags of the same message from before a connection was lost and it was delivered again."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from celeriac.exceptions import BrokerUnavailable, OperationalError
 
 ACCESS_REFUSED = 403
@@ -20,15 +22,16 @@ class ChannelError(OperationalError):
         super().__init__(f"RabbitMQ refused to {about}: {text}{_cure(code)}")
 
 
+_CURES: Final = {
+    ACCESS_REFUSED: "give the user the permission (rabbitmqctl set_permissions), or declare it with another user",
+    RESOURCE_LOCKED: "it belongs to another connection: choose another name",
+    PRECONDITION_FAILED: "delete it (rabbitmqctl delete_queue), or let the settings agree with what exists",
+}
+
+
 def _cure(code: int) -> str:
-    match code:
-        case 403:
-            return "; give the user the permission (rabbitmqctl set_permissions), or declare it with another user"
-        case 405:
-            return "; it belongs to another connection: choose another name"
-        case 406:
-            return "; delete it (rabbitmqctl delete_queue), or let the settings agree with what exists"
-    return ""
+    cure = _CURES.get(code)
+    return f"; {cure}" if cure else ""
 
 
 class ConnectionLost(BrokerUnavailable):

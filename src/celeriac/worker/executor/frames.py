@@ -20,7 +20,7 @@ from msgspec import Struct, field
 
 from celeriac.core.effects import Record, Verdict
 from celeriac.core.message import Message
-from celeriac.core.outcome import Crashed, Revoked, TimedOut
+from celeriac.core.outcome import Ending
 from celeriac.exceptions import CeleriacError
 
 PACKET_MAX_BYTES: Final = 96 * 1024
@@ -44,7 +44,7 @@ class Job(Struct, array_like=True):
     """Counts up per executor; reports refer to it."""
     message: Message
     redelivered: bool = False
-    ending: TimedOut | Crashed | Revoked | None = None
+    ending: Ending | None = None
 
 
 class Started(Struct, tag="started", array_like=True):
@@ -67,7 +67,6 @@ class Done(Struct, tag="done", array_like=True):
     verdict: Verdict
     publish: list[Message] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
-    state: str = ""
     runtime_s: float = 0.0
 
 

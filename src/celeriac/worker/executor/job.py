@@ -183,8 +183,7 @@ class JobRunner:
 
     def _report_of(self, job: Job, call: Call, outcome: Outcome, runtime_s: float) -> tuple[Effects, bytes]:
         effects, publish, records = self._follow(call, outcome)
-        state = effects.keep.state if effects.keep else ""
-        return effects, encode_report(Done(job.number, effects.verdict, publish, records, state, runtime_s))
+        return effects, encode_report(Done(job.number, effects.verdict, publish, records, runtime_s))
 
     @staticmethod
     def _defect(job: Job, error: BaseException) -> bytes:

@@ -32,7 +32,6 @@ EXCHANGE_BIND_OK: Final = method_id(40, 31)
 QUEUE_DECLARE_OK: Final = method_id(50, 11)
 QUEUE_BIND_OK: Final = method_id(50, 21)
 QUEUE_PURGE_OK: Final = method_id(50, 31)
-QUEUE_DELETE_OK: Final = method_id(50, 41)
 BASIC_QOS_OK: Final = method_id(60, 11)
 BASIC_CONSUME_OK: Final = method_id(60, 21)
 BASIC_CANCEL: Final = method_id(60, 30)
@@ -48,7 +47,7 @@ CONFIRM_SELECT_OK: Final = method_id(85, 11)
 ANSWERS: Final = frozenset(
     {
         CHANNEL_OPEN_OK, CHANNEL_CLOSE_OK, EXCHANGE_DECLARE_OK, EXCHANGE_BIND_OK, QUEUE_DECLARE_OK, QUEUE_BIND_OK,
-        QUEUE_PURGE_OK, QUEUE_DELETE_OK, BASIC_QOS_OK, BASIC_CONSUME_OK, BASIC_CANCEL_OK, BASIC_GET_EMPTY,
+        QUEUE_PURGE_OK, BASIC_QOS_OK, BASIC_CONSUME_OK, BASIC_CANCEL_OK, BASIC_GET_EMPTY,
         CONFIRM_SELECT_OK,
     }
 )  # fmt: skip
@@ -168,11 +167,6 @@ def queue_bind(queue: str, exchange: str, routing_key: str) -> Call:
 def queue_purge(queue: str) -> Call:
     """Delete what is ready in a queue."""
     return _call(50, 30, b"\x00\x00" + short_string(queue) + b"\x00", QUEUE_PURGE_OK, f"purge the queue {queue!r}")
-
-
-def queue_delete(queue: str) -> Call:
-    """Delete a queue with all that is in it."""
-    return _call(50, 40, b"\x00\x00" + short_string(queue) + b"\x00", QUEUE_DELETE_OK, f"delete the queue {queue!r}")
 
 
 # -- messages ---------------------------------------------------------------------------------------------------------

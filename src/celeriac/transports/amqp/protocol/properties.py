@@ -31,8 +31,6 @@ _FIELDS: Final = (
 )
 _FLAGS = struct.Struct(">H")
 
-PROPERTY_NAMES: Final = frozenset(name for name, _, _ in _FIELDS)
-
 
 def encode_properties(values: Mapping[str, Any], headers: bytes | None = None) -> bytes:
     """Write the properties; names that AMQP does not know and values of None are left out.
