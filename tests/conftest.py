@@ -11,11 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from tests.services import RABBIT_MISSING, REDIS_MISSING, PrivateRabbit, PrivateRedis, find_rabbit, find_redis
 
 pytest.register_assert_rewrite("celeriac.testing")  # so that a failure in a suite shows its values
+
+# How long an example takes says something of the machine and nothing of the code.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 REDIS_FIXTURES = frozenset({"needs_redis", "redis_server", "redis_url", "own_redis"})
 RABBIT_FIXTURES = frozenset({"needs_rabbit", "rabbit_server", "rabbit_url", "own_rabbit"})
@@ -74,11 +79,11 @@ def rabbit_server(needs_rabbit: None) -> Iterator[PrivateRabbit]:
 
 @pytest.fixture
 def rabbit_url(rabbit_server: PrivateRabbit) -> Iterator[str]:
-    """The URL of a new RabbitMQ vhost. For a second one: `rabbit_server.fresh_url()`."""
+    """The URL of a RabbitMQ vhost in which there is nothing, but perhaps delay levels. A new one: `rabbit_server.fresh_url()`."""
     rabbit_server.start()
-    vhost = rabbit_server.vhost()
+    vhost = rabbit_server.borrow()
     yield rabbit_server.vhost_url(vhost)
-    rabbit_server.retire(vhost)
+    rabbit_server.give_back(vhost)
 
 
 @pytest.fixture

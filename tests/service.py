@@ -14,7 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 HOST = "127.0.0.1"
 START_DEADLINE_S = 60.0
@@ -55,6 +55,12 @@ def wait_until(condition: Callable[[], object], what: str, *, deadline_s: float 
         time.sleep(every_s)
 
 
+class Leader(Protocol):
+    """A process that leads a group."""
+
+    pid: int
+
+
 class Reaper:
     """A shell that kills process groups and removes a directory as soon as this process closes it or dies.
 
@@ -79,7 +85,7 @@ class Reaper:
             start_new_session=True,  # Ctrl-C in the terminal is for the tests
         )
 
-    def watch(self, processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    def watch(self, processes: Sequence[Leader]) -> None:
         """From now on, these are the leaders of the groups to kill."""
         assert self._shell.stdin is not None
         self._shell.stdin.write(" ".join(f"-{process.pid}" for process in processes) + "\n")

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,8 +27,8 @@ from tests.services import RABBIT_MISSING, REDIS_MISSING, find_rabbit, find_redi
 
 POLICY = Path("/usr/sbin/policy-rc.d")
 APT_GET = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300"]
-IN_PARALLEL = ["-n", "3", "--dist", "loadfile"]
-"""Most tests wait for servers and processes: three at a time keep two processors busy. `ARGS="-n 0"` runs them in order."""
+IN_PARALLEL = ["-n", str(min(8, 3 * (os.cpu_count() or 1)))]
+"""Most tests wait for servers and processes: three at a time keep a processor busy. `ARGS="-n 0"` runs them in order."""
 PACKAGES = {REDIS_MISSING: "redis-server", RABBIT_MISSING: "rabbitmq-server"}
 
 
@@ -46,14 +47,34 @@ class LeftOut:
             self.counts[report.longrepr[2].removeprefix("Skipped: ")] += 1
 
 
+class InUnits:
+    """A pytest plugin that shares the tests out as `tools.units` says."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        from tools.units import Units  # not sooner: pytest wants to be the first to import xdist
+
+        return Units(config, log)
+
+
 def main(arguments: list[str]) -> int:
     os.chdir(ROOT)
+    keep_bytecode()
     cannot_be_had = {reason: f"{reason}, and {why}" for reason in missing_programs() if (why := install(reason))}
     left_out = LeftOut()
-    code = int(pytest.main([*IN_PARALLEL, *arguments], plugins=[left_out]))
+    code = int(pytest.main([*IN_PARALLEL, *arguments], plugins=[left_out, InUnits()]))
     counts = Counter({cannot_be_had.get(reason, reason): count for reason, count in left_out.counts.items()})
     print(summary(counts, code), flush=True)
     return code
+
+
+def keep_bytecode() -> None:
+    """Have Python keep what it compiles, whatever the environment says.
+
+    The tests start hundreds of programs, and each would compile all its modules anew: half of their time.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 
 def missing_programs() -> list[str]:

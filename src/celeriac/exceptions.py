@@ -13,6 +13,8 @@ __all__ = [
     "AlreadyRegistered",
     "ArgumentError",
     "BackendError",
+    "BackendGetMetaError",
+    "BackendStoreError",
     "BackendUnavailable",
     "BadMessage",
     "BrokerUnavailable",
@@ -20,10 +22,13 @@ __all__ = [
     "CeleryError",
     "ChordError",
     "ContentDisallowed",
+    "CoordinationUnavailable",
     "DecodeError",
+    "DuplicateTask",
     "EncodeError",
     "Ignore",
     "ImproperlyConfigured",
+    "IncompleteStream",
     "InvalidTaskError",
     "MaxRetriesExceededError",
     "MessageTooLarge",
@@ -33,13 +38,16 @@ __all__ = [
     "QueueNotFound",
     "Reject",
     "Retry",
+    "SecurityError",
     "SoftTimeLimitExceeded",
     "TaskError",
     "TaskFailed",
     "TaskPredicate",
     "TaskRevokedError",
+    "Terminated",
     "TimeLimitExceeded",
     "TimeoutError",
+    "Unroutable",
     "WorkerLostError",
 ]
 
@@ -135,6 +143,17 @@ class ArgumentError(TypeError, TaskError):
     """The arguments of a call do not fit the task's signature, or are no plain data; the parameter is named."""
 
 
+class DuplicateTask(TaskError):
+    """A call of a unique task was refused, because another with the same key, `existing_id`, waits or runs."""
+
+    def __init__(self, message: str = "", existing_id: str = "") -> None:
+        self.existing_id = existing_id
+        super().__init__(message, existing_id)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class InvalidTaskError(TaskError):
     """A task was defined in a way that cannot work."""
 
@@ -174,6 +193,13 @@ class SoftTimeLimitExceeded(Exception):
         return f"SoftTimeLimitExceeded{self.args!r}"
 
 
+class Terminated(Exception):
+    """Raised inside a task that runs in a thread when it is terminated; left uncaught, the task ends as revoked.
+
+    It is no `CeleriacError`, for the same reason.
+    """
+
+
 class TimeLimitExceeded(Exception):
     """The hard time limit (seconds) passed and the process that ran the task was killed."""
 
@@ -204,6 +230,10 @@ class ContentDisallowed(DecodeError):
     """A content type arrived that `accept_content` does not list."""
 
 
+class SecurityError(DecodeError):
+    """A signature is missing, does not hold, or was made with a key or certificate that is not trusted."""
+
+
 class BadMessage(DecodeError):
     """A message breaks the protocol; the text says where. It is parked, never dropped."""
 
@@ -227,6 +257,17 @@ class PublishTimeout(BrokerUnavailable):
     """A message was not confirmed within the publishing deadline; whether it arrived is not known."""
 
 
+class Unroutable(OperationalError):
+    """No queue is bound to the exchange for the routing key of a message: that message was not sent, all others were.
+
+    `ids` names the tasks.  A broadcast, and any other fanout exchange, may have no queue.
+    """
+
+    def __init__(self, message: str = "", ids: Any = ()) -> None:
+        self.ids = frozenset(ids)
+        super().__init__(message)
+
+
 class BackendError(CeleriacError):
     """A result could not be stored or read."""
 
@@ -235,8 +276,28 @@ class BackendUnavailable(BackendError, OperationalError):
     """The result backend cannot be reached, or went away."""
 
 
+class BackendGetMetaError(BackendError):
+    """A result could not be read."""
+
+
+class BackendStoreError(BackendError):
+    """A result could not be stored."""
+
+
+class IncompleteStream(TaskError):
+    """Results were asked for that are not there yet."""
+
+
+class NotResumable(TaskError):
+    """There is no failed step of a chain to go on from."""
+
+
 class ChordError(BackendError):
     """A member of a chord's header failed, so its body cannot run."""
+
+
+class CoordinationUnavailable(OperationalError):
+    """The place where limits and unique tasks are agreed on (`coordination_url`) cannot be reached; nothing was sent."""
 
 
 class QueueNotFound(CeleriacError):

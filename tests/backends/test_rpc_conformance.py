@@ -25,7 +25,4 @@ class TestRpcBackend(BackendSuite):
 
     @pytest.fixture
     def cut_connections(self, rabbit_server: PrivateRabbit) -> CutConnections:
-        def cut() -> None:
-            rabbit_server.ctl("close_all_connections", "cut by a test")
-
-        return cut
+        return rabbit_server.cut_connections

@@ -24,6 +24,7 @@ from celeriac.brokers.amqp.broker import AmqpBroker
 from celeriac.core.effects import ACK, Record, Settlement
 from celeriac.core.message import Delivery, Message
 from celeriac.core.settings import make_settings
+from tests.services import PrivateRabbit
 
 DEADLINE_S = 30.0
 
@@ -80,7 +81,8 @@ def test_a_call_by_celery_is_claimed_and_its_result_reaches_celery(rabbit_url: s
 
 
 @pytest.mark.parametrize("first", ["celery", "celeriac"])
-def test_both_declare_the_same_delay_levels(rabbit_url: str, first: str) -> None:
+def test_both_declare_the_same_delay_levels(rabbit_server: PrivateRabbit, first: str) -> None:
+    rabbit_url = rabbit_server.fresh_url()
     exchange = Exchange("topics", type="topic")
     queue = Queue("celery", exchange, routing_key="celery", queue_arguments={"x-queue-type": "quorum"})
 

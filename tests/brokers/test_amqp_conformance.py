@@ -10,12 +10,14 @@ from celeriac.brokers.amqp.broker import AmqpBroker
 from celeriac.core.message import QueueDepth
 from celeriac.core.ports import Broker
 from celeriac.core.settings import make_settings
-from celeriac.testing.broker_suite import BrokerSuite, CutConnections, MakeBroker
+from celeriac.testing.broker_lease_cases import LeaseCases
+from celeriac.testing.broker_settle_cases import SettleCases
+from celeriac.testing.broker_suite import BrokerCases, BrokerSuite, CutConnections, MakeBroker
 from tests.services import PrivateRabbit
 
 
-class TestQuorumQueues(BrokerSuite):
-    """The default: quorum queues."""
+class RabbitCases(BrokerCases):
+    """What RabbitMQ promises, for either type of queue."""
 
     urgent_first = "high"
     priority_settings: ClassVar[dict[str, Any]] = {"task_default_queue_type": "classic", "task_queue_max_priority": 10}
@@ -26,6 +28,7 @@ class TestQuorumQueues(BrokerSuite):
     delayed_to_head = False
     depths_tell = frozenset({"ready", "dead"})
     purges_delayed = False
+    delays_routed = False
     queue_type: ClassVar[str] = "quorum"
 
     @pytest.fixture
@@ -35,12 +38,13 @@ class TestQuorumQueues(BrokerSuite):
 
         return make
 
+
+class TestQuorumQueues(RabbitCases, BrokerSuite):
+    """The default: quorum queues."""
+
     @pytest.fixture
     def cut_connections(self, rabbit_server: PrivateRabbit) -> CutConnections:
-        def cut() -> None:
-            rabbit_server.ctl("close_all_connections", "cut by a test")
-
-        return cut
+        return rabbit_server.cut_connections
 
     # AMQP can neither list queues nor count what is claimed: these two cases ask for what it does tell.
 
@@ -68,7 +72,7 @@ class TestQuorumQueues(BrokerSuite):
             assert admin.dead_purge("suite-never-used", ["1"]) == 0
 
 
-class TestClassicQueues(TestQuorumQueues):
-    """The queues that Celery makes by default."""
+class TestClassicQueues(RabbitCases, SettleCases, LeaseCases):
+    """The queues that Celery makes by default: those cases in which the type of a queue makes a difference."""
 
     queue_type = "classic"

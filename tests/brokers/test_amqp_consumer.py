@@ -337,6 +337,23 @@ def test_an_expiration_does_not_cut_a_wait_short(rabbit_url: str) -> None:
     asyncio.run(scenario())
 
 
+def test_what_has_expired_is_handed_out_so_that_its_end_can_be_told(rabbit_url: str) -> None:
+    broker = open_broker(rabbit_url)
+    expired = message()
+    expired.headers["expires"] = "2020-01-01T00:00:00+00:00"
+    expired.properties["expiration"] = "0"  # with which RabbitMQ would drop it
+    publish(broker, expired)
+
+    async def scenario() -> None:
+        consumer = await worker(broker)
+        [delivery] = await claim(consumer, 1)
+        assert delivery.message is not None
+        assert delivery.message.headers["expires"] == expired.headers["expires"]
+        await consumer.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_consumer_that_the_broker_forgot_is_started_anew(rabbit_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("celeriac.brokers.amqp.consumer.STALL_S", 0.0)
     broker = open_broker(rabbit_url)

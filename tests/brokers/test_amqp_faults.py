@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import amqp
 import pytest
 
 from celeriac.brokers.amqp.broker import AmqpBroker
@@ -146,12 +147,13 @@ def test_an_idle_connection_is_tried_before_it_is_trusted(
     producer.close()
 
 
-def test_a_memory_alarm_is_told(rabbit: PrivateRabbit) -> None:
+def test_a_memory_alarm_is_told(rabbit: PrivateRabbit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("celeriac.brokers.amqp.consumer._OPEN_WAIT_S", 1.0)
     url = rabbit.fresh_url()
     broker = open_broker(url)
     producer = broker.producer()
     producer.publish([message()], 10)
-    rabbit.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
+    rabbit.evaluate("vm_memory_monitor:set_vm_memory_high_watermark({absolute, 1048576}).")
     try:
 
         def refused() -> bool:
@@ -173,7 +175,7 @@ def test_a_memory_alarm_is_told(rabbit: PrivateRabbit) -> None:
 
         asyncio.run(from_a_worker())
     finally:
-        rabbit.ctl("set_vm_memory_high_watermark", "absolute", "1GB")
+        rabbit.evaluate("vm_memory_monitor:set_vm_memory_high_watermark({absolute, 1073741824}).")
 
     def accepted() -> bool:
         try:
@@ -186,10 +188,59 @@ def test_a_memory_alarm_is_told(rabbit: PrivateRabbit) -> None:
     producer.close()
 
 
+def full_queue(rabbit: PrivateRabbit, vhost: str) -> None:
+    """Make a queue that has room for one message, and put one there."""
+    with amqp.Connection(f"127.0.0.1:{rabbit.port}", virtual_host=vhost) as connection:
+        channel = connection.channel()
+        arguments = {"x-max-length": 1, "x-overflow": "reject-publish"}
+        channel.queue_declare("full", durable=True, auto_delete=False, arguments=arguments)
+        channel.confirm_select()
+        channel.basic_publish_confirm(amqp.Message("x"), routing_key="full")
+
+
+def test_what_is_refused_beside_others_is_sent_again_and_they_are_not(
+    rabbit: PrivateRabbit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a quorum queue that another connection is only just making; a full one refuses for as long as one likes."""
+    monkeypatch.setattr("celeriac.brokers.amqp.producer._REFUSED_WAIT_S", 30.0)
+    vhost = rabbit.vhost()
+    full_queue(rabbit, vhost)
+    broker = open_broker(rabbit.vhost_url(vhost))
+    producer, admin = broker.producer(), broker.admin()
+    producer.publish([message()], 10)
+    publishing = threading.Thread(target=producer.publish, args=([message(), message("full"), message()], 30))
+    publishing.start()
+    wait_until(lambda: admin.depths([QUEUE])[0].ready == 3, "the others are there")
+    assert publishing.is_alive()
+    admin.purge("full")
+    publishing.join(30)
+    assert not publishing.is_alive()
+    assert [depth.ready for depth in admin.depths([QUEUE, "full"])] == [3, 1]
+    producer.close()
+    admin.close()
+
+
+def test_what_is_refused_for_good_is_told(rabbit: PrivateRabbit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("celeriac.brokers.amqp.producer._REFUSED_WAIT_S", 0.2)
+    vhost = rabbit.vhost()
+    full_queue(rabbit, vhost)
+    broker = open_broker(rabbit.vhost_url(vhost))
+    producer, admin = broker.producer(), broker.admin()
+    for batch in ([message(), message("full")], [message(), message("full"), message("full")]):
+        with pytest.raises(PublishTimeout, match="RabbitMQ refused"):  # not that nothing was sent
+            producer.publish(batch, 10)
+    with pytest.raises(BrokerUnavailable, match="RabbitMQ refused 1 of 1") as caught:
+        producer.publish([message("full")], 10)
+    assert not isinstance(caught.value, PublishTimeout)
+    assert [depth.ready for depth in admin.depths([QUEUE, "full"])] == [2, 1]
+    producer.close()
+    admin.close()
+
+
 def test_claims_older_than_the_consumer_timeout_are_lost_and_the_worker_goes_on(rabbit: PrivateRabbit) -> None:
     setting = "application:set_env(rabbit, {}, {})."
-    rabbit.ctl("eval", setting.format("consumer_timeout", 1500))
-    rabbit.ctl("eval", setting.format("channel_tick_interval", 500))
+    rabbit.evaluate(setting.format("consumer_timeout", 1500))
+    rabbit.evaluate(setting.format("channel_tick_interval", 500))
     broker = open_broker(rabbit.fresh_url())
     producer = broker.producer()
     sent = message()
@@ -218,7 +269,7 @@ def test_claims_older_than_the_consumer_timeout_are_lost_and_the_worker_goes_on(
     try:
         asyncio.run(scenario())
     finally:
-        rabbit.ctl("eval", setting.format("consumer_timeout", 1_800_000))
+        rabbit.evaluate(setting.format("consumer_timeout", 1_800_000))
 
 
 def test_a_silent_broker_is_given_up_after_two_heartbeats(rabbit: PrivateRabbit) -> None:
@@ -349,7 +400,8 @@ def test_a_server_that_never_answers() -> None:
 @pytest.mark.parametrize(
     ("url", "complaint"),
     [
-        ("amqp://u:secret@host:port/", "Port"),
+        ("amqp://u:secret@host:port/", "port is no number"),
+        ("amqp://u:secret/secret@host/", "%2F"),
         ("amqp://u:secret@host/?heartbeat=3", "unknown option 'heartbeat'"),
         ("amqps://u:secret@host/?verify=maybe", "verify"),
         ("amqps://u:secret@host/?cafile=x", "cacertfile"),
@@ -360,6 +412,10 @@ def test_a_wrong_url_is_named_without_its_password(url: str, complaint: str) -> 
     with pytest.raises(ImproperlyConfigured, match=complaint) as caught:
         parse(url)
     assert "secret" not in str(caught.value)
+
+
+def test_an_address_shows_itself_without_its_password() -> None:
+    assert repr(parse("amqp://shop:secret@h//")) == "Address('amqp://shop:**@h//')"
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,10 @@ def test_tls_verifies_unless_told_otherwise() -> None:
         ("amqp://:secret@h", "the scheme may be redis"),
         ("redis://:secret@h/zero", "the database must be a number"),
         ("redis://:secret@h:port/0", "the port is no number"),
+        ("redis://:secret/secret@h/0", "the port is no number"),
+        ("redis://:a?secret@h/0", "unknown parameter; known"),
+        ("redis://:[secret@h/0", "this is no URL"),
+        ("redis://:secret@secret@h/zero", "the database must be a number"),
         ("redis://:secret@h/0?sll_cert_reqs=none", "unknown parameter 'sll_cert_reqs'"),
         ("rediss://:secret@h/0?ssl_cert_reqs=maybe", "ssl_cert_reqs may be"),
         ("redis://:secret@h/0;redis://:secret@i/0", "one Redis URL is wanted"),
@@ -65,6 +69,12 @@ def test_a_bad_url_is_named_without_its_password(url: str, complaint: str) -> No
     with pytest.raises(ImproperlyConfigured, match=complaint) as caught:
         parse_address(url)
     assert "secret" not in str(caught.value)
+
+
+def test_an_address_shows_itself_without_its_password() -> None:
+    address = parse_address("redis://shop:secret@h/0")
+    assert repr(address) == "Address('redis://shop:**@h/0')"
+    assert address.__rich_repr__() == [("shown", "redis://shop:**@h/0")]
 
 
 def test_files_that_are_not_there_are_named() -> None:

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import redis
 
+from celeriac.backends.redis import RedisBackend
 from celeriac.brokers.redis import RedisBroker
-from celeriac.core.ports import Broker
+from celeriac.core.ports import Backend, Broker
 from celeriac.core.settings import make_settings
-from celeriac.testing.broker_suite import BrokerSuite, CutConnections, MakeBroker, PutRaw
+from celeriac.testing.broker_suite import BrokerSuite, CutConnections, MakeBroker, MakeStoring, PutRaw
+from tests.services import PrivateRedis
 
 
 class TestRedis(BrokerSuite):
@@ -19,6 +21,14 @@ class TestRedis(BrokerSuite):
     def make_broker(self, redis_url: str) -> MakeBroker:
         def make(**settings: Any) -> Broker:
             return RedisBroker(redis_url, make_settings(settings))
+
+        return make
+
+    @pytest.fixture
+    def make_storing(self, redis_url: str) -> MakeStoring:
+        def make(**settings: Any) -> tuple[Broker, Backend]:
+            made = make_settings({"result_backend": redis_url, **settings})
+            return RedisBroker(redis_url, made), RedisBackend(redis_url, made)
 
         return make
 
@@ -44,6 +54,21 @@ class TestRedisWithOptions(TestRedis):
 
         def make(**settings: Any) -> Broker:
             return RedisBroker(redis_url, make_settings({"broker_transport_options": options, **settings}))
+
+        return make
+
+    @pytest.fixture
+    def make_storing(self, redis_server: PrivateRedis, redis_url: str) -> MakeStoring:
+        """The backend is in another database of the same server."""
+        backend_url = redis_server.fresh_url()
+        options = {
+            "broker_transport_options": {"global_keyprefix": "shop:"},
+            "result_backend_transport_options": {"global_keyprefix": "res", "result_chord_ordered": True},
+        }
+
+        def make(**settings: Any) -> tuple[Broker, Backend]:
+            made = make_settings({"result_backend": backend_url, **options, **settings})
+            return RedisBroker(redis_url, made), RedisBackend(backend_url, made)
 
         return make
 

@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 import redis
+from msgspec.structs import replace
 
+from celeriac.backends.redis import RedisBackend
 from celeriac.brokers.redis import RedisBroker
 from celeriac.core.effects import ACK, REQUEUE, Dead, Record, Settlement, Verdict
 from celeriac.core.message import Delivery, Revocation
+from celeriac.core.queues import Exchange, Queue
 from celeriac.core.settings import make_settings
+from celeriac.core.workflow import ChordOpening, Collected, Completed, Part
 from celeriac.exceptions import OperationalError
 from celeriac.testing.broker_base import QUEUE, ids, make_message, make_messages
 from tests.brokers.redis_worker import DEADLINE_S, claim_all, opened, publish, redis_broker
@@ -56,6 +60,28 @@ def test_the_bell_rings_for_every_queue_and_priority(redis_url: str) -> None:
                     claimed = await again
                     assert ids(claimed) == [message.id]
                     await consumer.settle([Settlement(claimed[0].tag, ACK)])
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("behind_s", [-90.0, 90.0])
+def test_a_worker_knows_how_far_its_clock_is_off(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, behind_s: float
+) -> None:
+    """So that what it delays by the clock of Redis does not come back at once, again and again."""
+    real = time.time
+    monkeypatch.setattr("celeriac.brokers.redis.consumer.time.time", lambda: real() - behind_s)
+
+    async def scenario() -> None:
+        async with opened(redis_url, worker_lease_s=LONG_LEASE) as consumer:
+            assert consumer.ahead_s == pytest.approx(behind_s, abs=0.5)
+            await asyncio.to_thread(publish, redis_url, [make_message()])
+            (delivery,) = await consumer.claim(1, DEADLINE_S)
+            later = make_message(not_before=time.time() + consumer.ahead_s + 30)
+            await consumer.settle([Settlement(delivery.tag, ACK, [later])])
+            with redis.Redis.from_url(redis_url) as client:
+                ((_, due_at),) = client.zrange(f"celeriac:delayed:{QUEUE}", 0, -1, withscores=True)
+            assert due_at == pytest.approx(real() + 30, abs=5)
 
     asyncio.run(scenario())
 
@@ -131,6 +157,26 @@ def documented_rights() -> list[str]:
     return rules
 
 
+async def use_chords(url: str, *, ordered: bool) -> None:
+    """Do all that a backend can do about a chord."""
+    options = {"result_backend_transport_options": {"result_chord_ordered": ordered}}
+    backend, group = RedisBackend(url, make_settings(options)), f"ordered {ordered}"
+    reader, writer = backend.reader(), backend.writer()
+    reader.save_group(group, b"saved", 60.0)
+    await writer.open_chords([ChordOpening(group, 1, 60.0, b"body")])
+    reader.extend_chord(group, "b", 60.0)
+    parts = [Part(group, member, at, f'["{member}"]'.encode(), 60.0, b"body") for at, member in enumerate("ab")]
+    assert await writer.join(parts) == [False, True]
+    (state,) = reader.chords()
+    assert reader.chords([group]) == await writer.chords(10) == [state]
+    collected = Collected([part.payload for part in parts], reader.fetch_group(group))
+    assert await writer.collect(group) == reader.collect(group) == collected
+    await writer.close_chords([group])
+    reader.forget_group(group)
+    reader.close()
+    await writer.close()
+
+
 def test_the_documented_rights_are_enough(own_redis: PrivateRedis) -> None:
     rights = documented_rights()
     assert "on" in rights
@@ -157,6 +203,8 @@ def test_the_documented_rights_are_enough(own_redis: PrivateRedis) -> None:
                 Settlement(third.tag, Dead("why"), [make_message(not_before=time.time() + 60)]),
             ]
         )
+        for ordered in (True, False):
+            await use_chords(f"{url[:-1]}1", ordered=ordered)
         await consumer.publish(make_messages(2))
         assert fourth.message
         await consumer.release()
@@ -279,6 +327,33 @@ def test_results_are_stored_with_the_settlement_in_the_backends_database(redis_u
     asyncio.run(scenario())
 
 
+def test_a_finisher_that_is_parked_leaves_its_chord_open(redis_url: str) -> None:
+    """One of its follow-ups cannot be sent; that may be the chord's body, which is then sent when the letter is retried."""
+    (message,) = make_messages(1)
+    publish(redis_url, [message])
+    settings = {"result_backend": redis_url, "task_queues": [Queue("bound", Exchange("media", "direct"), "bound")]}
+    reader = RedisBackend(redis_url, make_settings(settings)).reader()
+    reader.open_chords([ChordOpening(group, 1, 60.0) for group in ("own", "other")])
+    parts = [Part("own", "a", 0, b"[1]", 60.0), Part("other", "a", 0, b"[2]", 60.0)]
+    unroutable = replace(make_message(""), exchange="media", routing_key="nowhere")
+
+    async def scenario() -> None:
+        async with opened(redis_url, **settings) as consumer:
+            (claimed,) = await claim_all(consumer, 1)
+            finished = Settlement(claimed.tag, ACK, [unroutable, make_message("after")], parts=parts)
+            for group in ("own", "other"):
+                assert await consumer.settle([finished]) == [Completed(claimed.tag, group)]
+                finished.closes.append(group)
+            assert await consumer.settle([finished]) == []
+
+    asyncio.run(scenario())
+    assert {state.group_id: state.claimed for state in reader.chords()} == {"own": True, "other": True}
+    reader.close()
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.llen("after") == 1
+        assert client.hlen(f"celeriac:dead:{QUEUE}") == 1
+
+
 @pytest.mark.parametrize(
     "backend", [None, "redis://127.0.0.1:1/0", "redis://shop:x@{place}", "rpc://", "disabled://", "db+sqlite:///x"]
 )
@@ -357,7 +432,8 @@ def test_a_claim_of_large_messages_is_bounded(redis_url: str) -> None:
     producer.close()
 
     async def scenario() -> None:
-        async with opened(redis_url, worker_lease_s=LONG_LEASE) as consumer:
+        # Seventy megabytes: a busy machine may need a while for them.
+        async with opened(redis_url, worker_lease_s=LONG_LEASE, publish_timeout_s=60.0) as consumer:
             claimed = await consumer.claim(100, 1.0)
             assert len(claimed) < 100
             claimed += await claim_all(consumer, 100 - len(claimed))

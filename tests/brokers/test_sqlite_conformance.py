@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from celeriac.backends.sqlite import SqliteBackend
 from celeriac.brokers.embedded.sqlite import SqliteBroker
+from celeriac.core.ports import Backend, Broker
 from celeriac.core.settings import make_settings
-from celeriac.testing.broker_suite import BrokerSuite, MakeBroker, PutRaw
+from celeriac.testing.broker_suite import BrokerSuite, MakeBroker, MakeStoring, PutRaw
 
 
 class TestSqliteBroker(BrokerSuite):
@@ -20,6 +22,16 @@ class TestSqliteBroker(BrokerSuite):
     def make_broker(self, tmp_path: Path) -> MakeBroker:
         def make(**settings: Any) -> SqliteBroker:
             return SqliteBroker(f"sqlite:///{tmp_path}/broker.db", make_settings(settings))
+
+        return make
+
+    @pytest.fixture
+    def make_storing(self, tmp_path: Path) -> MakeStoring:
+        url = f"sqlite:///{tmp_path}/broker.db"
+
+        def make(**settings: Any) -> tuple[Broker, Backend]:
+            made = make_settings({"result_backend": url, **settings})
+            return SqliteBroker(url, made), SqliteBackend(url, made)
 
         return make
 

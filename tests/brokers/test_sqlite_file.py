@@ -128,7 +128,7 @@ def test_the_file_of_a_newer_version(tmp_path: Path) -> None:
     publish(broker_at(path))
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(ImproperlyConfigured, match="its format is 99, ours 1"):
+    with pytest.raises(ImproperlyConfigured, match="its format is 99, ours 2"):
         publish(broker_at(path))
 
 

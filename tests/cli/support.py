@@ -10,8 +10,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
+from tests.forge import forge
 from tests.services import wait_until
 
 ANSWER_S = 60.0
@@ -49,6 +51,14 @@ def sleep(seconds: float) -> float:
     return seconds
 
 
+@app.task(name="shop.hold")
+def hold(gate: str) -> str:
+    open(gate + ".begun", "w").close()
+    while not os.path.exists(gate):
+        time.sleep(0.01)
+    return "held"
+
+
 @app.task(name="shop.where")
 def where() -> list:
     return [os.getpid(), threading.current_thread() is threading.main_thread()]
@@ -81,22 +91,31 @@ class Project:
 
     def run(self, *arguments: str, typed: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
         """Run `celeriac` to its end, `typed` on its standard input."""
-        return subprocess.run(
-            [sys.executable, "-m", "celeriac", *arguments],
-            cwd=self.directory,
-            env=clean_environment(**environment),
-            input=typed,
-            capture_output=True,
-            text=True,
-            timeout=ANSWER_S,
-            check=False,
-        )
+        with TemporaryFile("w+") as stdin, TemporaryFile("w+") as stdout, TemporaryFile("w+") as stderr:
+            stdin.write(typed)
+            stdin.seek(0)
+            files = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
+            process = forge().start(arguments, cwd=self.directory, env=clean_environment(**environment), **files)
+            try:
+                code = process.wait(ANSWER_S)
+            finally:
+                process.kill()
+            stdout.seek(0)
+            stderr.seek(0)
+            return subprocess.CompletedProcess(process.args, code, stdout.read(), stderr.read())
 
     def ok(self, *arguments: str, **environment: str) -> str:
         """Run `celeriac`, which must succeed, and return what it prints."""
         done = self.run(*arguments, **environment)
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def hold(self, worker: RunningWorker) -> tuple[str, Path]:
+        """Send a task that runs until its gate, a file, is made; return its id and the gate once it has begun."""
+        gate = self.directory / "gate"
+        task_id = self.ok("-A", "shop", "call", "shop.hold", json.dumps(str(gate))).strip()
+        worker.until(gate.with_name("gate.begun").exists, "the task has begun")
+        return task_id, gate
 
     def json(self, *arguments: str) -> Any:
         """Run `celeriac ... --json` and return what it prints."""
@@ -151,6 +170,10 @@ class RunningWorker:
     def until(self, condition: Callable[[], object], what: str) -> None:
         """Return when the condition holds."""
         wait_until(condition, what, deadline_s=ANSWER_S)
+
+    def wait(self) -> int:
+        """Wait until it has ended and return its exit code."""
+        return self.process.wait(ANSWER_S)
 
     def stop(self, signum: signal.Signals = signal.SIGTERM) -> int:
         """Stop it and return its exit code. Idempotent."""

@@ -22,9 +22,9 @@ def test_call_and_result(any_project: Project) -> None:
         assert (known["id"], known["state"], known["result"], known["error"]) == (task_id, "SUCCESS", 42, None)
 
 
-def test_task_that_fails(any_project: Project) -> None:
-    with any_project.worker("-c", "1"):
-        failed = any_project.run(
+def test_task_that_fails(project: Project) -> None:
+    with project.worker("-c", "1"):
+        failed = project.run(
             "-A", "shop", "call", "shop.fail", '"bad \x1b[31mluck"'.replace("\x1b", "\\u001b"), "--wait", "30"
         )
     assert (failed.returncode, failed.stdout) == (1, "")
@@ -32,10 +32,10 @@ def test_task_that_fails(any_project: Project) -> None:
     assert "ValueError: bad \\x1b[31mluck" in failed.stderr
     task_id = failed.stderr.split()[1].rstrip(":")
 
-    told = any_project.run("-A", "shop", "result", task_id, "--traceback")
+    told = project.run("-A", "shop", "result", task_id, "--traceback")
     assert told.returncode == 1
     assert "in fail" in told.stderr
-    known = json.loads(any_project.run("-A", "shop", "result", task_id, "--json").stdout)
+    known = json.loads(project.run("-A", "shop", "result", task_id, "--json").stdout)
     assert known["state"] == "FAILURE"
     assert known["error"]["type"] == "ValueError"
     assert "raise ValueError(text)" in known["traceback"]

@@ -23,11 +23,11 @@ def parked(project: Project) -> list[dict[str, Any]]:
     return found
 
 
-def test_list_show_retry_purge(any_project: Project) -> None:
-    ok, run = any_project.ok, any_project.run
-    task_ids = park(any_project, 3)
+def test_list_show_retry_purge(project: Project) -> None:
+    ok, run = project.ok, project.run
+    task_ids = park(project, 3)
 
-    letters = parked(any_project)
+    letters = parked(project)
     assert [letter["task_id"] for letter in letters] == task_ids[::-1]  # newest first
     assert {letter["task"] for letter in letters} == {"shop.nowhere"}
     assert all("NotRegistered" in letter["reason"] for letter in letters)
@@ -41,14 +41,14 @@ def test_list_show_retry_purge(any_project: Project) -> None:
     shown = ok("-A", "shop", "dead", "show", letters[0]["id"])
     assert task_ids[2] in shown
     assert "('2',)" in shown
-    by_task_id = any_project.json("-A", "shop", "dead", "show", task_ids[0])
+    by_task_id = project.json("-A", "shop", "dead", "show", task_ids[0])
     assert by_task_id["body"][0] == ["0"]
     missing = run("-A", "shop", "dead", "show", "no-such-id")
     assert missing.returncode == 1
     assert "celeriac dead list" in missing.stderr
 
     assert "celery: 1 message put back" in ok("-A", "shop", "dead", "retry", letters[0]["id"])
-    assert (any_project.depth("ready"), any_project.depth("dead")) == (1, 2)
+    assert (project.depth("ready"), project.depth("dead")) == (1, 2)
     assert "1 message deleted" in ok("-A", "shop", "dead", "purge", task_ids[0])
     twice = run("-A", "shop", "dead", "purge", letters[0]["id"])
     assert twice.returncode == 1
@@ -56,7 +56,7 @@ def test_list_show_retry_purge(any_project: Project) -> None:
 
     assert "celery: 1 message put back" in ok("-A", "shop", "dead", "retry", "--all")
     assert ok("-A", "shop", "dead", "retry", "--all") == "nothing is parked\n"
-    assert (any_project.depth("ready"), any_project.depth("dead")) == (2, 0)
+    assert (project.depth("ready"), project.depth("dead")) == (2, 0)
 
 
 def test_purge_of_all_asks_first(project: Project) -> None:

@@ -25,22 +25,22 @@ def test_queues_show_what_waits(any_project: Project) -> None:
     assert lines[1][:5] == ["celery", str(ready), str(delayed), "0", "0"]
 
 
-def test_purge_asks_first(any_project: Project) -> None:
+def test_purge_asks_first(project: Project) -> None:
     for countdown in ("0", "3600"):
-        any_project.ok("-A", "shop", "call", "shop.add", "1", "--countdown", countdown)
+        project.ok("-A", "shop", "call", "shop.add", "1", "--countdown", countdown)
 
-    ready, delayed = (2, 0) if later_counts_as(any_project) == "ready" else (1, 1)
-    refused = any_project.run("-A", "shop", "purge", typed="n\n")
+    ready, delayed = (2, 0) if later_counts_as(project) == "ready" else (1, 1)
+    refused = project.run("-A", "shop", "purge", typed="n\n")
     assert refused.returncode == 1
     assert f"celery: {ready} ready, {delayed} delayed" in refused.stdout
     assert "give --force" in refused.stderr
-    assert any_project.run("-A", "shop", "purge").returncode == 1  # nobody there to answer
-    assert (any_project.depth("ready"), any_project.depth("delayed")) == (ready, delayed)
+    assert project.run("-A", "shop", "purge").returncode == 1  # nobody there to answer
+    assert (project.depth("ready"), project.depth("delayed")) == (ready, delayed)
 
-    agreed = any_project.run("-A", "shop", "purge", typed="y\n")
+    agreed = project.run("-A", "shop", "purge", typed="y\n")
     assert agreed.returncode == 0
     assert "celery: 2 messages deleted" in agreed.stdout
-    assert any_project.ok("-A", "shop", "purge", "-f", "-Q", "celery,mail").splitlines() == [
+    assert project.ok("-A", "shop", "purge", "-f", "-Q", "celery,mail").splitlines() == [
         "celery: 0 messages deleted",
         "mail: 0 messages deleted",
     ]

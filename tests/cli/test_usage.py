@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -11,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from celeriac import __version__
 from celeriac.cli.root import celeriac
-from tests.cli.support import Project
+from tests.cli.support import Project, clean_environment
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +30,21 @@ def all_commands(command: click.Command, path: tuple[str, ...] = ()) -> list[tup
     if not isinstance(command, click.Group):
         return [path]
     return [path] + [one for name, sub in command.commands.items() for one in all_commands(sub, (*path, name))]
+
+
+def test_it_is_a_program(project: Project) -> None:
+    """As users start it; other tests fork it from a process that has imported it (tests/forge.py)."""
+    for program in ([sys.executable, "-m", "celeriac"], [str(Path(sys.executable).with_name("celeriac"))]):
+        called = subprocess.run(
+            [*program, "-A", "shop", "call", "shop.add", "1"],
+            cwd=project.directory,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (called.returncode, len(called.stdout.strip())) == (0, 36), called.stderr
+    assert project.depth("ready") == 2
 
 
 def test_version() -> None:
@@ -141,7 +158,7 @@ def test_completion_script(shell: str) -> None:
 
 def test_completion_answers(project: Project) -> None:
     answer = project.run(_CELERIAC_COMPLETE="bash_complete", COMP_WORDS="celeriac wo", COMP_CWORD="1")
-    assert answer.stdout.splitlines() == ["plain,worker"]
+    assert answer.stdout.splitlines() == ["plain,worker", "plain,workflows"]
 
 
 def test_json_is_json(project: Project) -> None:

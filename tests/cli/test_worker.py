@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.cli.support import Project
+from tests.cli.support import ANSWER_S, Project
 from tests.services import PrivateRedis, free_port
 
 
@@ -26,20 +26,38 @@ def test_says_what_runs_where_works_and_stops(any_project: Project) -> None:
         assert "has stopped." in worker.err
 
 
-def test_running_task_ends_before_the_worker_does(project: Project) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGHUP])
+def test_running_task_ends_before_the_worker_does(project: Project, signum: signal.Signals) -> None:
     with project.worker("-c", "1") as worker:
-        task_id = project.ok("-A", "shop", "call", "shop.sleep", "1").strip()
-        worker.until(lambda: project.depth("claimed") == 1, "the task is claimed")
-        assert worker.stop(signal.SIGINT) == 0
-    assert project.ok("-A", "shop", "result", task_id) == "1\n"
+        task_id, gate = project.hold(worker)
+        worker.process.send_signal(signum)
+        worker.wait_for(f"{signum.name}: shutting down, running tasks have 25 s")
+        gate.touch()
+        assert worker.wait() == 0
+    assert project.ok("-A", "shop", "result", task_id) == '"held"\n'
+
+
+def test_under_nohup_a_hangup_changes_nothing(project: Project) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the worker inherits it
+    try:
+        with project.worker("-c", "1") as worker:
+            worker.process.send_signal(signal.SIGHUP)
+            assert project.ok("-A", "shop", "call", "shop.add", "1", "--wait", "30") == "2\n"
+            assert "SIGHUP" not in worker.err
+            assert worker.stop() == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_nothing_is_left_running(project: Project) -> None:
     with project.worker("-c", "2") as worker:
-        family = psutil.Process(worker.process.pid).children(recursive=True)
-        assert len(family) >= 4  # the fork server, two processes, one for coroutines
-        worker.stop()
-    assert not [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+        core = psutil.Process(worker.process.pid)
+        # The fork server, two processes, one for coroutines.
+        worker.until(lambda: len(core.children(recursive=True)) >= 4, "all executors are there")
+        family = core.children(recursive=True)
+        assert worker.stop() == 0
+    _gone, alive = psutil.wait_procs(family, timeout=ANSWER_S)
+    assert not alive
 
 
 @pytest.mark.parametrize(

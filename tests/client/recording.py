@@ -12,6 +12,9 @@ from typing import Any
 
 from celeriac.core.effects import Record
 from celeriac.core.message import Message, Revocation
+from celeriac.core.priorities import First
+from celeriac.core.queues import QueueTable
+from celeriac.core.settings import make_settings
 from celeriac.exceptions import BackendUnavailable
 from celeriac.wire import result_meta
 
@@ -51,14 +54,19 @@ class RecordingAdmin:
     def revoke(self, revocations: Sequence[Revocation]) -> None:
         self._broker.revocations.extend(revocations)
 
+    def withdraw_delayed(self, _revocations: Sequence[Revocation], _conclude: Any, _timeout_s: float) -> int:
+        return 0
+
     def close(self) -> None:
         self._broker.admins_closed += 1
 
 
 class RecordingBroker:
     durable = False
+    urgent_first: First = "high"
 
     def __init__(self) -> None:
+        self.queues = QueueTable(make_settings({}))
         self.sent = RecordingProducer()
         self.producers_made = 0
         self.revocations: list[Revocation] = []
@@ -96,6 +104,15 @@ class RecordingReader:
         for one in ids:
             self._backend.documents.pop(one, None)
 
+    def save_group(self, group_id: str, payload: bytes, expires_s: float | None) -> None:
+        self._backend.groups[group_id] = (payload, expires_s)
+
+    def fetch_group(self, group_id: str) -> bytes | None:
+        return self._backend.groups.get(group_id, (None, None))[0]
+
+    def forget_group(self, group_id: str) -> None:
+        self._backend.groups.pop(group_id, None)
+
     def close(self) -> None:
         self._backend.readers_closed += 1
 
@@ -107,6 +124,8 @@ class RecordingListener:
         self._backend = backend
         self.reply_to = backend.reply_to
         self.watched: set[str] = set()
+        self.batches: list[set[str]] = []
+        """What each call of `watch` was told."""
         self.opened = 0
         self._deliver: Callable[[str, bytes], None] | None = None
         self._lost: asyncio.Event | None = None
@@ -123,6 +142,7 @@ class RecordingListener:
         self._tell(self.watched)
 
     async def watch(self, ids: Collection[str]) -> None:
+        self.batches.append(set(ids))
         self.watched.update(ids)
         self._tell(ids)
 
@@ -154,10 +174,13 @@ class RecordingListener:
 
 
 class RecordingBackend:
+    counts_chords = False
+
     def __init__(self, *, stores: bool = True, reply_to: str | None = None) -> None:
         self.stores = stores
         self.reply_to = reply_to
         self.documents: dict[str, bytes] = {}
+        self.groups: dict[str, tuple[bytes, float | None]] = {}
         self.listeners: list[RecordingListener] = []
         self.fetches = 0
         self.readers_closed = 0
@@ -169,7 +192,7 @@ class RecordingBackend:
         for listener in self.listeners:
             listener.notify(task_id)
 
-    def reader(self) -> RecordingReader:
+    def reader(self) -> Any:
         return RecordingReader(self)
 
     def listener(self) -> RecordingListener:

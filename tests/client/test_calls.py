@@ -16,8 +16,6 @@ from celeriac import Celeriac, Task
 from celeriac.client.context import Request, current_request
 from celeriac.core.effects import Invoke
 from celeriac.core.message import Message
-from celeriac.core.routing import find_route
-from celeriac.core.settings import make_settings
 from celeriac.exceptions import ArgumentError, ImproperlyConfigured, MessageTooLarge
 from celeriac.wire import task_v2
 from tests.client.recording import RecordingBackend, RecordingBroker
@@ -192,18 +190,22 @@ def test_send_task_by_name(app: Celeriac, add: Any, broker: RecordingBroker) -> 
         ("other", None, "standard"),
     ],
 )
-def test_routes(name: str, own_queue: str | None, expected: str) -> None:
-    settings = make_settings(
-        {
-            "task_default_queue": "standard",
-            "task_routes": {
-                "shop.*": {"queue": "glob"},
-                "shop.charge": "exact",
-                "web.*": {"queue": "fetching", "priority": 5},
-            },
-        }
+def test_routes(app: Celeriac, name: str, own_queue: str | None, expected: str) -> None:
+    app.conf.update(
+        task_default_queue="standard",
+        task_routes={
+            "shop.*": {"queue": "glob"},
+            "shop.charge": "exact",
+            "web.*": {"queue": "fetching", "priority": 5},
+        },
     )
-    assert find_route(name, own_queue, settings).queue == expected
+
+    @app.task(name=name, queue=own_queue)
+    def task() -> None: ...
+
+    route = task.defaults.route
+    assert route is not None
+    assert route.queue == expected
 
 
 def test_a_route_may_set_the_priority(app: Celeriac, add: Any, broker: RecordingBroker) -> None:
@@ -315,7 +317,7 @@ def test_a_retry_beside_the_running_task(app: Celeriac, broker: RecordingBroker)
     assert again.not_before is not None
     assert again.not_before > time.time() + 50
     args, kwargs, embed = body_of(again)
-    assert kwargs == {"order_id": 2}
+    assert (list(args), kwargs) == ([2], {})  # by name, it takes the place of the argument by position
     assert embed.callbacks is not None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -37,7 +36,7 @@ def test_reading_and_changing(plain: Celeriac) -> None:
     conf.update({"task_max_retries": 5}, result_extended=True)
     settings = plain.settings
     assert (settings.task_default_queue, settings.task_time_limit, settings.task_max_retries) == ("second", 120, 5)
-    assert set(conf.changes()) == {
+    assert set(conf.changes) == {
         "broker_url", "task_default_queue", "task_time_limit", "task_soft_time_limit", "task_max_retries",
         "result_extended",
     }  # fmt: skip
@@ -60,40 +59,6 @@ def test_wrong_settings_change_nothing(plain: Celeriac) -> None:
     with pytest.raises(KeyError):
         assert plain.conf["nothing"]
     assert plain.settings is before
-
-
-def test_from_objects(plain: Celeriac, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain.config_from_object({"task_max_retries": 1})
-    assert plain.settings.task_max_retries == 1
-    plain.config_from_object(SimpleNamespace(task_max_retries=2, helper=3, NAME="x"))
-    assert plain.settings.task_max_retries == 2
-    (tmp_path / "celeriac_test_settings.py").write_text(
-        "import os\nfrom pathlib import Path\nhost = 'h'\ntask_max_retries = 4\nCELERY_TASK_MAX_RETRIES = 5\n"
-        "class Inner:\n    task_max_retries = 6\n"
-    )
-    (tmp_path / "celeriac_test_wrong.py").write_text("task_max_retrys = 4\n")
-    (tmp_path / "celeriac_test_broken.py").write_text("import does_not_exist_anywhere\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    plain.config_from_object("celeriac_test_settings", namespace="CELERY")
-    assert plain.settings.task_max_retries == 5
-    with pytest.raises(ImproperlyConfigured, match="lower case"):
-        plain.config_from_object("celeriac_test_settings")
-    for spelling in ("celeriac_test_settings:Inner", "celeriac_test_settings.Inner"):
-        plain.conf.task_max_retries = 0
-        plain.config_from_object(spelling)
-        assert plain.settings.task_max_retries == 6
-    with pytest.raises(ImproperlyConfigured, match="task_max_retries"):
-        plain.config_from_object("celeriac_test_wrong")
-    with pytest.raises(ModuleNotFoundError, match="does_not_exist_anywhere"):
-        plain.config_from_object("celeriac_test_broken")
-    with pytest.raises(ImproperlyConfigured, match="celeriac_test_nowhere"):
-        plain.config_from_object("celeriac_test_nowhere")
-    with pytest.raises(ImproperlyConfigured, match="'nothing'"):
-        plain.config_from_object("celeriac_test_settings:nothing")
-    with pytest.raises(ImproperlyConfigured, match="SHOP_SETTINGS"):
-        plain.config_from_envvar("SHOP_SETTINGS")
-    monkeypatch.setenv("SHOP_SETTINGS", "celeriac_test_settings:Inner")
-    plain.config_from_envvar("SHOP_SETTINGS")
 
 
 # -- locations --------------------------------------------------------------------------------------------------------

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 from typing import Any
 
 import pytest
 
 from celeriac import Celeriac, Task
-from celeriac.exceptions import ArgumentError, Ignore, Reject
+from celeriac.exceptions import (
+    ArgumentError,
+    EncodeError,
+    Ignore,
+    MaxRetriesExceededError,
+    MessageTooLarge,
+    Reject,
+    TaskRevokedError,
+)
 from tests.client.recording import RecordingBackend, RecordingBroker
 
 
@@ -57,13 +67,126 @@ def test_an_error(app: Celeriac) -> None:
         fail.apply()
 
 
-def test_ignore_and_reject_keep_nothing(app: Celeriac) -> None:
+def test_ignore_and_reject(app: Celeriac) -> None:
     @app.task
     def end(error: Any) -> None:
         raise (Ignore() if error == "ignore" else Reject("why"))
 
-    assert end.apply(("ignore",)).state == "IGNORED"
-    assert end.apply(("reject",)).state == "IGNORED"
+    ignored, rejected = end.apply(("ignore",)), end.apply(("reject",), throw=True)
+    assert (ignored.state, ignored.get(), ignored.successful(), ignored.failed()) == ("IGNORED", None, False, False)
+    assert (rejected.state, rejected.get(), rejected.ready()) == ("REJECTED", None, True)
+    assert isinstance(rejected.result, Reject)
+
+
+def test_what_a_worker_would_refuse_is_refused(app: Celeriac, broker: RecordingBroker) -> None:
+    @app.task
+    def take(value: Any) -> Any:
+        return value
+
+    @app.task
+    def give() -> Any:
+        return object()
+
+    app.conf.task_always_eager = True
+    with pytest.raises(ArgumentError, match="'value'"):
+        take.delay(object())
+    with pytest.raises(ArgumentError, match="header 'root_id'"):
+        take.apply(("x",), headers={"root_id": "mine"})
+    with pytest.raises(TypeError, match="did you mean 'countdown'"):
+        take.apply(("x",), **{"cuntdown": 1})
+    with pytest.raises(MessageTooLarge):
+        take.apply(("x" * 2_000_000,))
+    assert take.delay({"when": (1, 2)}).get() == {"when": [1, 2]}  # as it comes out of a message
+    assert isinstance(give.delay().result, EncodeError)
+    assert give.apply(ignore_result=True).state == "SUCCESS"
+    assert broker.sent.batches == []
+
+
+def test_the_request_is_that_of_a_worker(app: Celeriac) -> None:
+    app.conf.task_routes = {"*.tell": {"queue": "told"}}
+
+    @app.task(bind=True, name="shop.tell", time_limit=20, soft_time_limit=10)
+    def tell(self: Task[..., Any]) -> dict[str, Any]:
+        request = self.request
+        assert request.delivery_info["is_eager"] is True
+        names = ("id", "root_id", "parent_id", "correlation_id", "retries", "group", "reply_to", "timelimit", "shadow")
+        return {name: getattr(request, name) for name in names} | {
+            "hostname": request.hostname == app.origin,
+            "routing_key": request.delivery_info["routing_key"],
+        }
+
+    told = tell.apply(task_id="t", root_id="r", parent_id="p", group_id="g", retries=2, shadow="s").get()
+    assert told == {
+        "id": "t",
+        "root_id": "r",
+        "parent_id": "p",
+        "correlation_id": "t",
+        "retries": 2,
+        "group": "g",
+        "reply_to": None,
+        "timelimit": [20, 10],
+        "shadow": "s",
+        "hostname": True,
+        "routing_key": "told",
+    }
+
+    @app.task(bind=True)
+    def outer(self: Task[..., Any]) -> Any:
+        return self.request.id, self.request.root_id, tell.apply().get()
+
+    own_id, root_id, inner = outer.apply().get()
+    assert (inner["parent_id"], inner["root_id"], root_id) == (own_id, root_id, own_id)
+
+
+def test_a_retry_with_other_arguments_and_options(app: Celeriac) -> None:
+    runs: list[Any] = []
+
+    @app.task(bind=True)
+    def poll(self: Task[..., Any], x: int, y: int = 0) -> int:
+        runs.append((x, y, self.request.retries, self.request.id, self.request.parent_id, self.request.headers))
+        if self.request.retries < 2:
+            raise self.retry(args=(x + 1,), kwargs={"y": y}, headers={"n": x}, countdown=100)
+        return x
+
+    result = poll.apply((1,), {"y": 5}, task_id="same", retries=1, parent_id="p")
+    assert (result.get(), result.retries, result.id) == (2, 2, "same")
+    assert runs == [(1, 5, 1, "same", "p", {}), (2, 5, 2, "same", "p", {"n": 1})]
+
+    @app.task(bind=True, max_retries=1)
+    def exhausted(self: Task[..., Any]) -> None:
+        raise self.retry()
+
+    with pytest.raises(MaxRetriesExceededError):
+        exhausted.apply(throw=True)
+
+
+def test_an_eager_result_is_a_result(app: Celeriac) -> None:
+    seen: list[Any] = []
+
+    @app.task
+    def add(x: int, y: int) -> int:
+        return x + y
+
+    result = add.apply((1, 2))
+    assert (result.wait(timeout=1), result.status, result.info, result.args, result.kwargs) == (
+        3,
+        "SUCCESS",
+        3,
+        [1, 2],
+        {},
+    )
+    assert (result.get(1, True, callback=lambda *told: seen.append(told)), seen) == (3, [(result.id, 3)])
+    assert (result.successful(), result.date_done is not None, result.traceback) == (True, True, None)
+    assert (result.maybe_throw(), result.as_list(), result.supports_native_join) == (3, [result.id], False)
+    result.then(seen.append)
+    assert seen[-1] is result
+    for same in (copy.copy(result), pickle.loads(pickle.dumps(result))):
+        assert (same.id, same.get(), same == result) == (result.id, 3, True)
+    result.forget()
+    result.revoke()
+    assert (result.state, repr(result.result)) == ("REVOKED", "TaskRevokedError('revoked')")
+    with pytest.raises(TaskRevokedError):
+        result.get()
 
 
 def test_follow_ups(app: Celeriac) -> None:
@@ -90,7 +213,7 @@ def test_follow_ups(app: Celeriac) -> None:
     result = add.apply((1,), link=[note.s("a"), note.si("b")], link_error=note_id.s())
     failed = add.apply((-1,), link=note.s("a"), link_error=[note_id.s(), note_error.s()])
     assert seen == [(2, "a"), ("b",), (failed.id, "failed"), (failed.id, ValueError)]
-    assert len(result.children) == 2
+    assert len(result.children or ()) == 2
 
 
 def test_coroutines_with_and_without_a_loop(app: Celeriac) -> None:
@@ -133,12 +256,19 @@ def test_always_eager(app: Celeriac, broker: RecordingBroker) -> None:
 
 def test_storing_eager_results(app: Celeriac, backend: RecordingBackend) -> None:
     @app.task
-    def add() -> int:
-        return 3
+    def add(x: int = 1) -> float:
+        return 3 / x
 
+    assert app.AsyncResult(add.apply().id).state == "PENDING"
     app.conf.task_store_eager_result = True
-    result = add.apply()
-    assert app.AsyncResult(result.id).get() == 3
+    assert app.AsyncResult(add.apply().id).get() == 3
+    assert app.AsyncResult(add.apply((0,)).id).state == "FAILURE"
+    assert app.AsyncResult(add.apply(ignore_result=True).id).state == "PENDING"
+    assert app.AsyncResult(add.apply((0,), ignore_result=True).id).state == "PENDING"
+    add.store_errors_even_if_ignored = True
+    assert app.AsyncResult(add.apply((0,), ignore_result=True).id).state == "FAILURE"
+    add.store_eager_result = False
+    assert app.AsyncResult(add.apply().id).state == "PENDING"
 
 
 def test_interrupts_belong_to_the_program(app: Celeriac) -> None:

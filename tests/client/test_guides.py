@@ -13,7 +13,23 @@ from celeriac import Celeriac
 GUIDE = Path(__file__).parent.parent.parent / "docs" / "guide"
 
 
-@pytest.mark.parametrize("page", ["tasks", "calling", "results"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "configuration",
+        "tasks",
+        "calling",
+        "routing",
+        "results",
+        "signals",
+        "cancelling",
+        "logging",
+        "unique",
+        "limits",
+        "arguments",
+        "security",
+    ],
+)
 def test_the_examples_of_a_page_run(
     page: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,9 +12,11 @@ import pytest
 
 from celeriac import Celeriac
 from celeriac.client.context import Request, current_request
+from celeriac.core.effects import Record
 from celeriac.exceptions import (
     BackendUnavailable,
     ImproperlyConfigured,
+    SecurityError,
     TaskFailed,
     TaskRevokedError,
     TimeoutError,
@@ -245,12 +247,12 @@ def test_waiting_inside_a_task_is_refused(app: Celeriac, backend: RecordingBacke
 
 
 def test_children_parent_and_tuples(app: Celeriac, backend: RecordingBackend) -> None:
-    backend.put("x", "SUCCESS", 1, children=[[["a", None], None], [["g", None], [[["b", None], None]]]])
+    backend.put("x", "SUCCESS", 1, children=["?", [["a", None], None], [["g", None], [[["b", None], None]]]])
     parent = app.AsyncResult("p")
     result = AsyncResult[Any]("x", app=app, parent=parent)
-    assert [child.id for child in result.children] == ["a", "b"]
-    assert result.as_tuple() == [["x", [["p", None], None]], None]
-    assert result.parent is parent
+    assert [repr(child) for child in result.children] == ["<AsyncResult: a>", "<GroupResult: g [b]>"]
+    assert result.as_tuple() == (("x", (("p", None), None)), None)
+    assert (result.parent, result.root, result.as_list()) == (parent, parent, ["x", "p"])
     assert result == app.AsyncResult("x") == "x"
     assert len({result, app.AsyncResult("x")}) == 1
     assert (str(result), repr(result), result.task_id) == ("x", "<AsyncResult: x>", "x")
@@ -290,19 +292,43 @@ def test_revoke(app: Celeriac, broker: RecordingBroker) -> None:
     assert broker.admins_closed == 3
 
 
-def test_a_result_needs_its_app() -> None:
-    with pytest.raises(TypeError, match=r"app\.AsyncResult"):
-        AsyncResult("x")
-
-
-def test_results_are_passed_on_by_id(app: Celeriac) -> None:
-    import pickle
-
-    with pytest.raises(TypeError, match="pass its id"):
-        pickle.dumps(app.AsyncResult("x"))
+def test_a_result_that_is_given_no_app_belongs_to_the_current_one(app: Celeriac) -> None:
+    app.set_current()
+    assert AsyncResult[int]("x").app is app
 
 
 def test_eager_results_have_the_same_face() -> None:
     for name in dir(AsyncResult):
         if not name.startswith("_") and name not in ("app",):
             assert hasattr(EagerResult, name), name
+
+
+def test_a_signed_result_holds_for_its_own_task_only() -> None:
+    with Celeriac(
+        "x", broker="memory://", backend="memory://", result_serializer="hmac", accept_content=["hmac"]
+    ) as app:
+        app.conf.security_hmac_key = "a key that all of the cluster share"
+        app.sender.store_state("one", "SUCCESS", "granted")
+        document = app._reader.fetch(["one"])["one"]
+        app._reader.store([Record("other", "SUCCESS", document, None, "")])
+        assert app.AsyncResult("one").get(timeout=10) == "granted"
+        with pytest.raises(SecurityError, match="task other was signed for task 'one'"):
+            app.AsyncResult("other").get(timeout=10)
+        with pytest.raises(SecurityError, match="task other was signed for task 'one'"):
+            _ = app.AsyncResult("other").state
+
+
+def test_who_looks_twice_and_goes_leaves_nothing_watched(app: Celeriac, backend: RecordingBackend) -> None:
+    class Deaf:
+        def hear(self, task_id: str, status: str, document: bytes) -> None: ...
+
+        def fail(self, error: Exception) -> None: ...
+
+    waiter, hearer = app._waiter, Deaf()
+    waiter.watch(["a"], hearer)
+    eventually(lambda: any("a" in listener.watched for listener in backend.listeners))
+    for _ in range(50):  # as a rule the loop sees several of these at once
+        waiter.unwatch(["a"], hearer)
+        waiter.watch(["a"], hearer)
+    waiter.unwatch(["a"], hearer)
+    eventually(lambda: not any(listener.watched for listener in backend.listeners))

@@ -89,9 +89,9 @@ def test_an_unknown_option_is_refused_with_a_suggestion(app: Celeriac) -> None:
         @app.task(max_retires=3)  # type: ignore[call-overload]
         def charge() -> None: ...
 
-    with pytest.raises(ImproperlyConfigured, match="unknown option 'acks_late'"):
+    with pytest.raises(ImproperlyConfigured, match=r"unknown option 'acks_lat'; did you mean 'acks_late'\?"):
 
-        @app.task(acks_late=True)  # type: ignore[call-overload]
+        @app.task(acks_lat=True)  # type: ignore[call-overload]
         def other() -> None: ...
 
 
@@ -372,8 +372,8 @@ def test_pickling_is_by_the_module_variable(app: Celeriac) -> None:
     @app.task
     def local() -> None: ...
 
-    with pytest.raises(pickle.PicklingError, match="pass its name"):
-        pickle.dumps(local)
+    app.set_current()
+    assert pickle.loads(pickle.dumps(local)) is local  # no variable holds it: it is found by name in the current app
 
 
 def test_including_and_discovering_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from celeriac.core.outcome import (
     Ignored,
     Outcome,
     Rejected,
+    ReplacedBy,
     RetryAsked,
     Revoked,
     Succeeded,
@@ -24,7 +25,7 @@ from celeriac.core.outcome import (
     Unrunnable,
 )
 from celeriac.core.policy import Policy
-from celeriac.exceptions import MaxRetriesExceededError, TaskRevokedError, TimeLimitExceeded, WorkerLostError
+from celeriac.exceptions import MaxRetriesExceededError, Reject, TaskRevokedError, TimeLimitExceeded, WorkerLostError
 
 NOW = 1_000.0
 BOOM = ValueError("boom")
@@ -122,8 +123,7 @@ def test_without_a_limit_a_retry_is_always_granted() -> None:
     ("outcome", "verdict"),
     [
         (Ignored(), ACK),
-        (Rejected("no", requeue=True), REQUEUE),
-        (Rejected("no", requeue=False), Dead("no")),
+        (Rejected(Reject("no", True), "", requeue=True), REQUEUE),
     ],
 )
 def test_what_leaves_no_state(outcome: Outcome, verdict: object) -> None:
@@ -136,6 +136,8 @@ def test_what_leaves_no_state(outcome: Outcome, verdict: object) -> None:
     [
         (TimedOut(5.0), Ack, states.FAILURE, TimeLimitExceeded, 1),
         (Crashed("killed", 3), Dead, states.FAILURE, WorkerLostError, 1),
+        (Crashed("killed", 1, parked=False), Ack, states.FAILURE, WorkerLostError, 1),
+        (Rejected(Reject("no"), "tb", requeue=False), Dead, states.FAILURE, Reject, 1),
         (Revoked("expired"), Ack, states.REVOKED, TaskRevokedError, 0),
         (Unrunnable(KeyError("x"), "unknown"), Dead, states.FAILURE, KeyError, 1),
     ],
@@ -149,6 +151,45 @@ def test_endings_that_the_task_did_not_choose(
     assert effects.keep.state == state
     assert isinstance(effects.keep.result, error)
     assert len(effects.invoke) == invoked
+
+
+def test_the_reason_of_a_rejection_is_that_of_the_task() -> None:
+    assert run(Rejected(Reject("no"), "tb", requeue=False)).verdict == Dead("rejected by the task: no")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "policy"),
+    [
+        (Failed(BOOM, "tb"), Policy(acks_on_failure=False)),
+        (TimedOut(5.0), Policy(acks_on_timeout=False)),
+    ],
+)
+def test_what_failed_is_parked_where_acknowledging_it_is_switched_off(outcome: Outcome, policy: Policy) -> None:
+    effects = run(outcome, policy=policy)
+    assert isinstance(effects.verdict, Dead)
+    assert (effects.keep is not None and effects.keep.state) == states.FAILURE
+    assert len(effects.invoke) == 1
+
+
+def test_each_of_the_two_switches_is_for_its_own_kind_of_failure() -> None:
+    assert run(Failed(BOOM, "tb"), policy=Policy(acks_on_timeout=False)).verdict == ACK
+    assert run(TimedOut(5.0), policy=Policy(acks_on_failure=False)).verdict == ACK
+
+
+def test_a_crash_is_a_retry_where_the_task_wants_that() -> None:
+    policy = Policy(retry_on_worker_lost=True, max_retries=1)
+    effects = run(Crashed("killed", 1, parked=False), policy=policy)
+    assert effects.again is not None
+    assert (effects.again.retries, kept(effects)) == (1, (states.RETRY, effects.keep.result if effects.keep else None))
+    last = run(Crashed("killed", 1, parked=False), policy=policy, retries=1)
+    assert last.keep is not None
+    assert isinstance(last.keep.result, WorkerLostError)
+
+
+def test_a_replacement_is_sent_under_the_same_id_and_nothing_is_stored() -> None:
+    effects = run(ReplacedBy({"task": "other"}), chain=STEPS)
+    (invoke,) = effects.invoke
+    assert (effects.verdict, effects.keep, invoke.signature, invoke.same_task) == (ACK, None, {"task": "other"}, True)
 
 
 @given(

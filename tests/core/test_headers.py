@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celeriac.core.headers import read_headers, to_header, to_timestamp
+from celeriac.core.headers import read_headers, read_id, to_header, to_timestamp
 from celeriac.exceptions import BadMessage
 
 GOOD: dict[str, Any] = {"id": "x", "task": "a.b", "retries": 0, "timelimit": [None, None], "extra": object()}
+MARK: dict[str, Any] = {"key": "k", "until": "done", "on_conflict": "drop", "expires_s": 60.0}
 
 
 def test_good_headers_are_read_and_others_left_alone() -> None:
@@ -27,6 +28,7 @@ def test_good_headers_are_read_and_others_left_alone() -> None:
         ("id", ""),
         ("id", "x" * 256),
         ("id", "../../x\r\nSET"),
+        ("id", "half a character: \ud800"),
         ("task", None),
         ("task", ["a"]),
         ("task", "a\nCRITICAL"),
@@ -41,6 +43,14 @@ def test_good_headers_are_read_and_others_left_alone() -> None:
         ("expires", {}),
         ("celeriac_crashes", -1),
         ("celeriac_losses", 2**63),
+        ("celeriac_rate_limit_key", "\ud800"),
+        ("celeriac_max_concurrency_key", "\udfff"),
+        ("celeriac_max_concurrency_key", "x" * 256),
+        ("celeriac_slot", -1.0),
+        ("celeriac_unique", "a key"),
+        ("celeriac_unique", {**MARK, "key": "\ud800"}),
+        ("celeriac_unique", {**MARK, "key": "x" * 401}),
+        ("celeriac_unique", {**MARK, "expires_s": 1e10}),
     ],
 )
 def test_a_wrong_header_is_named(name: str, value: object) -> None:
@@ -52,6 +62,12 @@ def test_a_wrong_header_is_named(name: str, value: object) -> None:
 def test_a_missing_header_is_named(name: str) -> None:
     with pytest.raises(BadMessage, match=name):
         read_headers({key: value for key, value in GOOD.items() if key != name})
+
+
+@pytest.mark.parametrize("wrong", [None, 5, "", "x" * 256, "\ud800", "a\nb"])
+def test_an_id_is_read_from_headers_that_are_wrong_otherwise(wrong: object) -> None:
+    assert read_id({"id": "x", "task": None}) == "x"
+    assert read_id({"id": wrong}) is None
 
 
 @given(st.floats(0, 4e9))

@@ -74,10 +74,21 @@ def test_crashes_wait_longer_each_time() -> None:
         ("could not reach rediss://u:p@h and amqps://a:b@c", "could not reach rediss://u:**@h and amqps://a:**@c"),
         ("sqlite:///x@y:z.db", "sqlite:///x@y:z.db"),
         ("redis://host:6379/0", "redis://host:6379/0"),
+        ("redis://u:p@ss@h/0", "redis://u:**@h/0"),
+        ("redis://:p/ss@h/0", "redis://:**@h/0"),
+        ("amqp://me@work.org:p@h//", "amqp://me@work.org:**@h//"),
+        ("amqp://a:b@h1;amqp://c:d@h2,redis://:e@h3", "amqp://a:**@h1;amqp://c:**@h2,redis://:**@h3"),
+        ("db+postgresql://h/db?user=a&password=p&x=1", "db+postgresql://h/db?user=a&password=**&x=1"),
+        ("redis://h:6379/0 refused celeriac@host", "redis://h:6379/0 refused celeriac@host"),
     ],
 )
 def test_passwords_are_masked_wherever_a_url_stands(url: str, shown: str) -> None:
     assert mask(url) == shown
+
+
+@pytest.mark.parametrize("text", ["a" * 300_000, "a://" * 100_000, "x://y:" * 50_000, "x://y:?password=" * 20_000])
+def test_masking_takes_linear_time(text: str) -> None:
+    assert len(mask(text)) <= len(text)  # quadratic, it would take minutes
 
 
 def test_scheme_is_what_stands_before_the_slashes() -> None:

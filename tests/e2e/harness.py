@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from celeriac.core.ports import Admin
 from celeriac.exceptions import BrokerUnavailable
 from tests.e2e import journal
 from tests.e2e.app import JOURNAL_VARIABLE, SETTINGS_VARIABLE
+from tests.forge import ForgedProcess, forge
 from tests.service import Reaper, Service, wait_until
 from tests.services import PrivateRabbit
 
@@ -39,7 +39,11 @@ SETTINGS: Mapping[str, Any] = {
 }
 """A short lease, so that a take-over does not take long."""
 
-TASKS = "tests.e2e.app."
+QUEUE_NUMBERS = itertools.count(1)
+"""One count for all places: some share a server, and none may find another's messages in its queues."""
+
+PROGRAM = "tests.e2e.app"
+"""The program that workers run unless a scene has another."""
 
 
 class Place:
@@ -55,7 +59,7 @@ class Place:
         self.directory = directory
         self.server = server
         self.journal_file = directory / "journal"
-        self.queue_numbers = itertools.count(1)
+        self.queue_numbers = QUEUE_NUMBERS
         self.app = self.make_app()
 
     @property
@@ -90,23 +94,18 @@ class WorkerProcess:
     its log; 5. leave no process of it behind.
     """
 
-    def __init__(self, place: Place, name: str, options: Sequence[str], settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, place: Place, name: str, options: Sequence[str], settings: Mapping[str, Any], program: str = PROGRAM
+    ) -> None:
         self.name = name
         self.log_file = place.directory / f"{name}.log"
         with self.log_file.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "celeriac", "-A", "tests.e2e.app", "worker", "-n", f"{name}@e2e", *options],
-                cwd=ROOT,
-                env=place.environment(settings),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            arguments = ["-A", program, "worker", "-n", f"{name}@e2e", *options]
+            self._process = forge().start(arguments, cwd=ROOT, env=place.environment(settings), stdout=log, stderr=log)
         self.core = psutil.Process(self._process.pid)
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> ForgedProcess:
         """The core's process, leader of the worker's process group."""
         return self._process
 
@@ -170,9 +169,9 @@ class Guard:
         self.directory = Path(tempfile.mkdtemp(prefix="celeriac-e2e-"))
         """Goes with the guard: the place for everybody's files."""
         self._reaper = Reaper(self.directory)
-        self._watched: list[subprocess.Popen[bytes]] = []
+        self._watched: list[ForgedProcess | subprocess.Popen[bytes]] = []
 
-    def watch(self, process: subprocess.Popen[bytes]) -> None:
+    def watch(self, process: ForgedProcess | subprocess.Popen[bytes]) -> None:
         """Watch one more process group."""
         self._watched = [known for known in self._watched if known.returncode is None] + [process]
         self._reaper.watch(self._watched)
@@ -186,8 +185,9 @@ class Guard:
 class Fleet:
     """All workers of one test: started here, and gone with it; their logs are shown when the test fails."""
 
-    def __init__(self, place: Place, guard: Guard) -> None:
+    def __init__(self, place: Place, guard: Guard, program: str = PROGRAM) -> None:
         self._place = place
+        self._program = program
         self.guard = guard
         self.workers: list[WorkerProcess] = []
 
@@ -196,7 +196,7 @@ class Fleet:
     ) -> WorkerProcess:
         """Start a worker on a queue, with options of the command line and settings of its own."""
         name = f"{queue}-w{len(self.workers) + 1}"
-        worker = WorkerProcess(self._place, name, ["-Q", queue, *options], settings or {})
+        worker = WorkerProcess(self._place, name, ["-Q", queue, *options], settings or {}, self._program)
         self.workers.append(worker)
         self.guard.watch(worker.process)
         if ready:
@@ -224,13 +224,15 @@ class Gate:
 class Scene:
     """One test's part of a place: a queue of its own, its keys in the journal, its workers and gates."""
 
-    def __init__(self, place: Place, guard: Guard, queue: str | None = None) -> None:
+    def __init__(self, place: Place, guard: Guard, queue: str | None = None, program: str = PROGRAM) -> None:
+        """`program`: the module whose app the workers run, and whose tasks are sent."""
         self.place = place
+        self.program = program
         self.app = place.app
         self.name = f"q{next(place.queue_numbers)}"
         self.queue = queue or self.name
         self.journal = journal.Journal(place.journal_file, f"{self.name}:")
-        self.fleet = Fleet(place, guard)
+        self.fleet = Fleet(place, guard, program)
         self._gates: list[Gate] = []
 
     # -- things to do -------------------------------------------------------------------------------------------------
@@ -255,20 +257,20 @@ class Scene:
 
     def send(self, task: str, *args: Any, **options: Any) -> AsyncResult[Any]:
         """Send one call to the scene's queue."""
-        return self.app.send_task(task_name(task), args, **{"queue": self.queue, **options})
+        return self.app.send_task(self.task_name(task), args, **{"queue": self.queue, **options})
 
     def send_all(self, task: str, calls: Sequence[Sequence[Any]], **options: Any) -> list[AsyncResult[Any]]:
         """Send many calls at once, in order."""
         given: Any = {"queue": self.queue, **options}
 
         async def send() -> list[AsyncResult[Any]]:
-            return await asyncio.gather(*(self.app.asend_task(task_name(task), args, **given) for args in calls))
+            return await asyncio.gather(*(self.app.asend_task(self.task_name(task), args, **given) for args in calls))
 
         return asyncio.run(send())
 
     def signature(self, task: str, *args: Any, **kwargs: Any) -> Any:
         """A signature for this scene's queue."""
-        return self.app.signature(task_name(task), args, kwargs, queue=self.queue)
+        return self.app.signature(self.task_name(task), args, kwargs, queue=self.queue)
 
     # -- things to wait for and to see --------------------------------------------------------------------------------
 
@@ -297,14 +299,20 @@ class Scene:
     def until_empty(self) -> None:
         """Wait until the broker has nothing of this scene's queue left but dead letters.
 
-        RabbitMQ does not tell what is delayed or claimed: there it says less.
+        RabbitMQ does not tell what is delayed: there it says less.
         """
 
         def empty() -> bool:
-            depth = self.depth()
-            return not (depth.ready or depth.delayed or depth.claimed)
+            return self.acknowledged() and not self.depth().delayed
 
         self.until(empty, f"queue {self.queue} is empty")
+
+    def acknowledged(self) -> bool:
+        """Whether nothing of this scene's queue is ready or claimed; something may be delayed."""
+        if isinstance(self.place.server, PrivateRabbit):  # whose clients are not told what is claimed
+            return not self.place.server.unsettled(self.place.broker_url.rpartition("/")[2], self.queue)
+        depth = self.depth()
+        return not (depth.ready or depth.claimed)
 
     @contextlib.contextmanager
     def admin(self) -> Iterator[Admin]:
@@ -333,6 +341,10 @@ class Scene:
         assert len(letters) == count, [letter.reason for letter in letters]
         return letters
 
+    def task_name(self, name: str) -> str:
+        """The full name of one of the program's tasks."""
+        return f"{self.program}.{name}"
+
     def close(self) -> None:
         """Open all gates and end all workers."""
         for gate in self._gates:
@@ -342,4 +354,4 @@ class Scene:
 
 def task_name(name: str) -> str:
     """The full name of one of the app's tasks."""
-    return TASKS + name
+    return f"{PROGRAM}.{name}"

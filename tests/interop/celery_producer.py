@@ -146,6 +146,15 @@ def run_broken_chain(key: str) -> dict[str, Any]:
     return how_it_ended(end.parent)
 
 
+def run_stamped_chain() -> dict[str, Any]:
+    """A chain whose second step has a stamp of its own besides."""
+    step, second = task("stamped"), task("stamped").s()
+    second.stamp(own=1)
+    steps = chain(step.s(), second, step.s())
+    steps.stamp(tenant=["acme", "ä"])
+    return how_it_ended(steps.apply_async())
+
+
 def run_group(count: int) -> list[Any]:
     members = group(task("add").s(number, number) for number in range(count)).apply_async()
     values: list[Any] = members.get(timeout=TIMEOUT_S)

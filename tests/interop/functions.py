@@ -113,6 +113,12 @@ def about(self: Any) -> dict[str, Any]:
     }
 
 
+def stamped(self: Any, before: list[Any] | None = None) -> list[Any]:
+    """Add what it is stamped with to what the steps before were."""
+    names = sorted(self.request.stamped_headers or ())  # Celery has them in any order
+    return [*(before or []), [self.request.hostname, names, self.request.stamps]]
+
+
 def progress(self: Any) -> str:
     self.update_state(state="PROGRESS", meta={"done": 1, "of": 2})
     return "done"
@@ -128,7 +134,7 @@ def register(app: Any) -> None:
     """Make them tasks of an app, be it Celery's or ours."""
     for function in (add, echo, note, note_id, note_failure, fail):
         app.task(name=f"shop.{function.__name__}")(function)
-    for bound in (about, note_where, progress, parent):
+    for bound in (about, note_where, stamped, progress, parent):
         app.task(name=f"shop.{bound.__name__}", bind=True)(bound)
     app.task(name="shop.flaky", bind=True, max_retries=3)(flaky)
     app.task(name="shop.quiet", ignore_result=True)(note)

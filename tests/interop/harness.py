@@ -85,6 +85,7 @@ class Place:
             backend=self.backend_url,
             task_default_queue=queue,
             task_default_queue_type=self.queue_type,
+            task_priority_direction="celery",
         )
         functions.register(app)
         self._apps.append(app)

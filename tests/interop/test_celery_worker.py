@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from celeriac import Celeriac
+from celeriac.canvas import chain
 from celeriac.exceptions import MaxRetriesExceededError, TaskRevokedError
 from tests.interop.functions import VALUES, OutOfStock
 from tests.interop.harness import Place
@@ -174,6 +175,14 @@ def test_a_chain_written_by_hand(place: Place, app: Celeriac) -> None:
     assert app.tasks["shop.add"].apply_async((1, 2), chain=left).get(timeout=TIMEOUT_S) == 3
     place.until_noted(key)
     assert place.journal.of("end", key)[0].more["args"] == [13]
+
+
+def test_a_stamped_chain(app: Celeriac) -> None:
+    step = app.tasks["shop.stamped"]
+    steps = chain(step.s(), step.s().stamp(own=1), step.s()).stamp(tenant=["acme", "ä"])
+    both = [["own", "tenant"], {"own": 1, "tenant": ["acme", "ä"]}]
+    one = [["tenant"], {"tenant": ["acme", "ä"]}]
+    assert steps.apply_async().get(timeout=TIMEOUT_S) == [["celery@theirs", *stamps] for stamps in (one, both, one)]
 
 
 def test_children_are_known(place: Place, app: Celeriac) -> None:

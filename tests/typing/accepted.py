@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
-from celeriac import AsyncResult, Celeriac, Celery, Task
+from celeriac import AsyncResult, Celeriac, Celery, Signature, Task, shared_task
 from celeriac.result import EagerResult
 
 app = Celeriac("shop", broker="redis://localhost/0", backend="redis://localhost/1", task_time_limit=30)
@@ -39,6 +40,37 @@ async def fetch(url: str) -> bytes:
 @app.task(bind=True, soft_time_limit=3)
 async def fetch_bound(self: Task[..., Any], url: str) -> bytes:
     return self.name.encode()
+
+
+@shared_task
+def everywhere(x: int) -> str:
+    return str(x)
+
+
+@shared_task(bind=True, max_retries=3)
+def everywhere_bound(self: Task[..., Any], x: int) -> str:
+    return self.name + str(x)
+
+
+@shared_task(name="shop.everywhere")
+async def everywhere_async(x: int) -> str:
+    return str(x)
+
+
+@dataclass
+class Order:
+    id: int
+    note: str | None = None
+
+
+@app.task(validate=True, serializer="msgpack", compression="zstd")
+def ship(order: Order, *others: Order) -> list[Order]:
+    return [order, *others]
+
+
+@app.task(pydantic=True, pydantic_strict=True, pydantic_context={"a": 1}, pydantic_dump_kwargs={"by_alias": True})
+def checked(count: int) -> int:
+    return count
 
 
 class Base(Task[..., Any]):
@@ -94,6 +126,20 @@ def sync_code() -> None:
         retry_policy={"max_retries": 3},
     )
     add.apply_async((1,), eta=datetime.now(UTC))
+    assert_type(everywhere.delay(1), AsyncResult[str])
+    assert_type(everywhere(1), str)
+    assert_type(everywhere_bound.delay(x=1), AsyncResult[str])
+    assert_type(everywhere_async.delay(1), AsyncResult[str])
+    assert_type(ship.delay(Order(1), Order(2)).get(), list[Order])
+    assert_type(checked.delay(count=1).get(), int)
+    assert_type(add.s(1), Signature[int, int, AsyncResult[int]])
+    assert_type(add.si(1, 2), Signature[object, int, AsyncResult[int]])
+    assert_type(add.signature((1,), countdown=3), Signature[Any, int, AsyncResult[int]])
+    assert_type(app.signature("shop.add", (1, 2)), Signature)
+    assert_type(add.AsyncResult("id"), AsyncResult[int])
+    assert_type(add.delay(1).successful(), bool)
+    assert_type(fetch.apply(("u",)).get(), bytes)
+    app.setup_security(key="key.pem", cert="cert.pem", store="certs")
     charge.max_retries = 3
     ping.delay()
 
@@ -103,6 +149,9 @@ async def async_code() -> None:
     assert_type(await (await add.adelay(1)), int)
     assert_type(await (await fetch.adelay("u")).aget(timeout=3), bytes)
     assert_type(await add.aapply_async((1,), countdown=3), AsyncResult[int])
+    assert_type(await everywhere_async(1), str)
+    assert_type(await everywhere.adelay(1), AsyncResult[str])
+    assert_type(await fetch_bound.adelay("u"), AsyncResult[bytes])
     direct: Coroutine[Any, Any, bytes] = fetch("u")
     assert_type(await direct, bytes)
     assert_type(await fetch_bound("u"), bytes)

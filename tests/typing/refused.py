@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from celeriac import Celeriac, Task
+from celeriac import Celeriac, Task, shared_task
 
 app = Celeriac("shop", broker=7)  # type: ignore[arg-type]
 
@@ -32,7 +32,47 @@ def misspelled() -> None: ...
 def mistyped() -> None: ...
 
 
+@app.task(compression=3)  # type: ignore[call-overload]
+def compressed() -> None: ...
+
+
+@app.task(pydantic="yes")  # type: ignore[call-overload]
+def checked() -> None: ...
+
+
+@shared_task(vaildate=True)  # type: ignore[call-overload]
+def misspelled_too() -> None: ...
+
+
+@shared_task
+def everywhere(x: int) -> str:
+    return str(x)
+
+
+@shared_task(bind=True)
+def everywhere_bound(self: Task[..., Any], x: int) -> str:
+    return self.name + str(x)
+
+
+class Own(Task[[int], list[str]]):
+    def run(self, count: int) -> list[str]:
+        return ["x"] * count
+
+
+own = app.register_task(Own())
+
+
 def sync_code() -> None:
+    own.delay("3")  # type: ignore[arg-type]
+    number: int = own.delay(3).get()  # type: ignore[assignment]
+    everywhere.delay("1")  # type: ignore[arg-type]
+    everywhere.delay(1, 2)  # type: ignore[call-arg]
+    everywhere_bound.delay(everywhere_bound, 1)  # type: ignore[call-arg, arg-type]
+    everywhere_bound("1")  # type: ignore[arg-type]
+    add.apply_async((1,), compression=True)  # type: ignore[arg-type]
+    add.apply_async((1,), serializer=7)  # type: ignore[arg-type]
+    later: str = add.s(1)  # type: ignore[assignment]
+    print(number, later)
     add.delay("one")  # type: ignore[arg-type]
     add.delay()  # type: ignore[call-arg]
     add.delay(1, 2, 3)  # type: ignore[call-arg]

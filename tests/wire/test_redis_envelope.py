@@ -86,7 +86,7 @@ def test_headers_that_only_celerys_json_knows_are_read(number: str) -> None:
         (b"null", "Expected `object`"),
         (b"7", "Expected `object`"),
         (b"{}", "body"),
-        (b"[" * 100_000, "64 levels"),
+        (b"[" * 100_000, "256 levels"),
         (envelope(headers=[]), r"headers"),
         (envelope(headers=...), "headers"),
         (envelope(headers=None), "headers"),

@@ -78,20 +78,22 @@ def scanners() -> int:
 
 
 def test_thread_limits_have_a_thread_from_the_first_limit_to_the_end() -> None:
+    others = scanners()  # an executor thread that another test had to give up keeps its own
     limits = ThreadLimits()
     with limits(None):
-        assert scanners() == 0
+        assert scanners() == others
     for _ in range(2):
         with pytest.raises(SoftTimeLimitExceeded), limits(0.05):
             _linger()
-    assert scanners() == 1
+    assert scanners() == others + 1
     limits.close()
     limits.close()
-    assert scanners() == 0
+    assert scanners() == others
 
 
 def test_thread_limits_close_at_the_end_of_a_with_block() -> None:
+    others = scanners()
     with ThreadLimits() as limits:
         with limits(DEADLINE_S):
-            assert scanners() == 1
-    assert scanners() == 0
+            assert scanners() == others + 1
+    assert scanners() == others

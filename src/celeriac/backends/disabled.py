@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from typing import Final
 
+from celeriac.backends.uncounted import UncountedReader, UncountedWriter
 from celeriac.core.effects import Record
 
+_SHOWN: Final = "disabled://"
 
-class DisabledReader:
+
+class DisabledReader(UncountedReader):
     """Finds nothing and stores nothing."""
+
+    shown = _SHOWN
 
     def fetch(self, ids: Sequence[str]) -> dict[str, bytes]:
         """Return nothing."""
@@ -47,8 +53,10 @@ class DisabledListener:
         """There is nothing to close."""
 
 
-class DisabledWriter:
+class DisabledWriter(UncountedWriter):
     """Stores nothing."""
+
+    shown = _SHOWN
 
     async def store(self, records: Sequence[Record]) -> None:
         """Drop the records."""
@@ -61,6 +69,7 @@ class DisabledBackend:
     """What `disabled://` opens."""
 
     stores = False
+    counts_chords = False
 
     def reader(self) -> DisabledReader:
         """Return a reader that finds nothing."""
@@ -76,4 +85,4 @@ class DisabledBackend:
 
     def shown_url(self) -> str:
         """Return the URL."""
-        return "disabled://"
+        return _SHOWN

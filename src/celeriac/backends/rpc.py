@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from celeriac.backends.uncounted import UncountedReader, UncountedWriter
 from celeriac.core.effects import Record
 from celeriac.core.settings import Settings
 from celeriac.core.states import SUCCESS
@@ -30,6 +31,7 @@ from celeriac.transports.amqp.protocol.errors import CodecError
 from celeriac.transports.amqp.protocol.events import Cancelled, ChannelClosed, Delivered
 from celeriac.transports.amqp.protocol.properties import encode_properties, split_properties
 from celeriac.transports.amqp.topology import Topology
+from celeriac.wire import result_meta, serializers
 
 KEPT_RESULTS: Final = 10_000
 """Default of the transport option `kept_results`: documents kept for those who ask later."""
@@ -54,6 +56,7 @@ class RpcBackend:
     """Results as messages; the broker must be RabbitMQ."""
 
     stores = True
+    counts_chords = False
 
     def __init__(self, settings: Settings) -> None:
         self._address = _broker_address(settings)
@@ -152,8 +155,10 @@ class Arrived:
                 self._told.remove(tell)
 
 
-class RpcReader:
+class RpcReader(UncountedReader):
     """Reads from memory what the listener received. Thread-safe; never waits."""
+
+    shown = "rpc://"
 
     def __init__(self, arrived: Arrived) -> None:
         self._arrived = arrived
@@ -304,11 +309,13 @@ class RpcListener:
         self._lose(str(error))
 
 
-class RpcWriter:
+class RpcWriter(UncountedWriter):
     """Sends results to their reply queues, confirmed.
 
     Owns a connection: opened by the first `store`, and anew by the next one after a failure.  Runs in one event loop.
     """
+
+    shown = "rpc://"
 
     def __init__(self, address: Address, settings: Settings) -> None:
         self._address = address
@@ -316,6 +323,7 @@ class RpcWriter:
         self._connection: AsyncConnection | None = None
         self._connecting = asyncio.Lock()
         self._topology = Topology(settings)
+        self._content = serializers.content_of(settings.result_serializer)
 
     async def store(self, records: Sequence[Record]) -> None:
         """Send all records that have a reply queue; one whose queue is gone has nobody who waits for it.
@@ -335,15 +343,17 @@ class RpcWriter:
     def _publish(self, record: Record) -> Publish:
         properties = encode_properties(
             {
-                "content_type": "application/json",
-                "content_encoding": "utf-8",
+                "content_type": self._content[0],
+                "content_encoding": self._content[1],
                 "headers": {},
                 "delivery_mode": 2 if self._settings.result_persistent else 1,
                 "priority": 0,
                 "correlation_id": record.id,
             }
         )
-        return Publish("", record.reply_to, properties, record.payload, record.reply_to, mandatory=False)
+        # Celery's callers do not expect a reply to be compressed.
+        payload = result_meta.uncompressed(record.payload)
+        return Publish("", record.reply_to, properties, payload, record.reply_to, mandatory=False)
 
     async def _ready_connection(self) -> AsyncConnection:
         async with self._connecting:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from typing import Final, TypeVar
 
-from celeriac.core.effects import Record
+from celeriac.backends.sqlite_reader import SqliteReader
+from celeriac.backends.sqlite_writer import SqliteWriter
 from celeriac.core.settings import Settings
 from celeriac.core.urls import mask
 from celeriac.exceptions import BackendUnavailable
@@ -15,39 +16,12 @@ from celeriac.transports.sqlite import results
 from celeriac.transports.sqlite.database import Database, Version
 from celeriac.transports.sqlite.location import path_of
 from celeriac.transports.sqlite.results import News
-from celeriac.transports.sqlite.shared import SharedDatabase
 from celeriac.transports.sqlite.thread import DatabaseThread
 
 T = TypeVar("T")
 
 LONGEST_WAIT_S: Final = 60.0
 """A listener that hears nothing looks nevertheless, this often."""
-EXPIRE_EVERY_S: Final = 30.0
-
-
-class SqliteReader:
-    """Reads and writes results for clients. Thread-safe, fork-safe, blocking."""
-
-    def __init__(self, path: str, settings: Settings) -> None:
-        self._database = SharedDatabase(path, BackendUnavailable)
-        self._timeout_s = settings.publish_timeout_s
-
-    def fetch(self, ids: Sequence[str]) -> dict[str, bytes]:
-        """Return the stored documents of those ids that have one."""
-        found = self._database.read(lambda connection: results.fetch(connection, ids, time.time()), self._timeout_s)
-        return {task_id: document for _, task_id, document in found}
-
-    def store(self, records: Sequence[Record]) -> None:
-        """Store the records, on the disk when it returns. Idempotent."""
-        self._database.write(lambda connection: results.store(connection, records, time.time()), self._timeout_s)
-
-    def forget(self, ids: Sequence[str]) -> None:
-        """Delete results. Idempotent."""
-        self._database.write(lambda connection: results.forget(connection, ids), self._timeout_s)
-
-    def close(self) -> None:
-        """Close the connection; idempotent."""
-        self._database.close()
 
 
 class SqliteListener:
@@ -113,34 +87,11 @@ class SqliteListener:
                 self._deliver(task_id, document)
 
 
-class SqliteWriter:
-    """Stores results for a worker whose broker is another one. Belongs to one loop."""
-
-    def __init__(self, path: str, settings: Settings) -> None:
-        self._thread = DatabaseThread(Database(path, BackendUnavailable), "celeriac-sqlite-writer")
-        self._timeout_s = settings.publish_timeout_s
-        self._expire_at = 0.0
-
-    async def store(self, records: Sequence[Record]) -> None:
-        """Store all records in one transaction, on the disk when it returns. Idempotent."""
-        await self._thread.run(lambda database: self._store(database, records))
-
-    async def close(self) -> None:
-        """Close the connection and end the thread; idempotent."""
-        await self._thread.close()
-
-    def _store(self, database: Database, records: Sequence[Record]) -> None:
-        now = time.time()
-        database.write(lambda connection: results.store(connection, records, now), self._timeout_s)
-        if time.monotonic() >= self._expire_at:
-            self._expire_at = time.monotonic() + EXPIRE_EVERY_S
-            database.write(lambda connection: results.expire(connection, now), self._timeout_s)
-
-
 class SqliteBackend:
     """What `sqlite:///path.db` opens as a result backend; raises `ImproperlyConfigured` for a URL that names no file."""
 
     stores = True
+    counts_chords = True
 
     def __init__(self, url: str, settings: Settings) -> None:
         self._url = url

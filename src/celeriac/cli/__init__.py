@@ -8,9 +8,11 @@ output    tables, plain lines or JSON, by who reads them
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 
-def main() -> None:
-    """Run the command line with the program's arguments and exit with its code."""
+
+def main(args: Sequence[str] | None = None, prog_name: str = "celeriac") -> None:
+    """Run the command line with the given arguments, by default the program's, and exit with its code."""
     from celeriac.cli.root import celeriac
 
-    celeriac(prog_name="celeriac")
+    celeriac(args if args is None else list(args), prog_name=prog_name)

@@ -39,7 +39,9 @@ Examples:
 @click.option("--expires", type=SecondsOrMoment(), metavar="S|TIME", help="Not after so many seconds, or this time.")
 @click.option("--queue", metavar="NAME", help="Where it is to wait.")
 @click.option(
-    "--priority", type=click.IntRange(0, 255), help="Its place in the queue; what is best depends on the broker."
+    "--priority",
+    type=click.IntRange(0, 255),
+    help="Its place in the queue: 9 first, 0 last (see the setting task_priority_direction).",
 )
 @click.option("--wait", "wait_s", type=SECONDS, metavar="S", help="Wait for the result and print it instead of the id.")
 @click.option("-f", "--force", is_flag=True, help="Send it even if the app knows no task of this name.")

@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from celeriac.core.urls import mask
-from celeriac.exceptions import CeleriacError, ImproperlyConfigured
+from celeriac.exceptions import CeleriacError, ImproperlyConfigured, QueueNotFound
 
 FAILED: Final = 1
 """Exit code: the command could not be done, or the task it is about has failed."""
@@ -30,7 +30,7 @@ class CommandError(click.ClickException):
 
 def as_command_error(error: CeleriacError, *, with_traceback: bool) -> CommandError:
     """Return the error as it is shown; `with_traceback` puts the traceback of the program before it."""
-    code = USAGE if isinstance(error, ImproperlyConfigured) else FAILED
+    code = USAGE if isinstance(error, ImproperlyConfigured | QueueNotFound) else FAILED
     if with_traceback:
         click.echo(mask("".join(traceback.format_exception(error))), err=True, nl=False)
     return CommandError(str(error) or type(error).__name__, code)

@@ -46,7 +46,8 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> 
         return
     table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
     for column in columns:
-        table.add_column(column.title, justify="right" if column.right else "left", style=column.style)
+        # Names are to be copied: a narrow terminal must not shorten them.
+        table.add_column(column.title, justify="right" if column.right else "left", style=column.style, overflow="fold")
     for row in cells:
         # Text, not str: what stands in a message must not be taken for markup.
         table.add_row(*(Text(cell) for cell in row))
@@ -71,13 +72,13 @@ def note(text: str) -> None:
     click.echo(clean(text), err=True)
 
 
-def confirm(question: str) -> None:
-    """Ask a person; without a yes the command ends with an error."""
+def confirm(question: str, refused: str = "nothing was deleted; to delete without being asked, give --force") -> None:
+    """Ask a person; without a yes the command ends with the error `refused`."""
     try:
         click.confirm(question, abort=True)
     except click.Abort:
         click.echo(err=True)
-        raise CommandError("nothing was deleted; to delete without being asked, give --force") from None
+        raise CommandError(refused) from None
 
 
 def clean(text: str) -> str:

@@ -14,10 +14,15 @@ from celeriac.cli.completion import completion
 from celeriac.cli.dead import dead
 from celeriac.cli.demo import demo
 from celeriac.cli.errors import INTERRUPTED, as_command_error
+from celeriac.cli.graph import graph
+from celeriac.cli.outbox import outbox
 from celeriac.cli.queues import purge, queues
+from celeriac.cli.report import report
 from celeriac.cli.result import result
+from celeriac.cli.revoke import revoke
 from celeriac.cli.target import APP_VARIABLE, Target, target_options
 from celeriac.cli.worker import worker
+from celeriac.cli.workflows import workflows
 from celeriac.exceptions import CeleriacError
 
 EXAMPLES = """\b
@@ -65,5 +70,5 @@ def celeriac(ctx: click.Context, traceback: bool) -> None:
         target.app_spec = os.environ.get(APP_VARIABLE) or None
 
 
-for command in (worker, call, result, queues, purge, dead, demo, completion):
+for command in (worker, call, result, graph, revoke, queues, purge, dead, workflows, outbox, report, demo, completion):
     celeriac.add_command(command)

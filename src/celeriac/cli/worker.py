@@ -15,10 +15,11 @@ from celeriac.cli.errors import FAILED, USAGE, CommandError
 from celeriac.cli.params import COUNT, NAMES, POSITIVE, SECONDS
 from celeriac.cli.target import Target, target_options
 from celeriac.client.app import Celeriac
+from celeriac.client.conf_cmdline import parse_arguments
 from celeriac.core.settings import Settings
 from celeriac.core.urls import mask, scheme
 from celeriac.exceptions import BackendUnavailable, BrokerUnavailable
-from celeriac.worker.logs import configure_logging
+from celeriac.worker.logs import configure_logging, log_printed, set_up_logging
 from celeriac.worker.spawners import ThreadSpawner
 from celeriac.worker.worker import Worker, WorkerOptions, program_worker
 
@@ -37,9 +38,10 @@ Examples:
   celeriac -A shop worker -c 4 -Q default,mail -n mailer@%h
   celeriac -A shop worker -c 2 --threads 20 --async 500
   celeriac -A shop worker --max-tasks-per-child 1000 --time-limit 600
+  celeriac -A shop worker -- worker.prefetch_multiplier=1 result_expires=600
 \b
 Signals:
-  TERM, INT   stop: running tasks have the grace time
+  TERM, INT   stop: running tasks have the grace time (HUP likewise, but under nohup)
   QUIT        stop sooner: running tasks have worker_soft_shutdown_timeout seconds (default: none)
   any again   one step sooner; what has not ended is given back to its queue
 \b
@@ -51,7 +53,13 @@ Exit codes:
 @click.command(epilog=EXAMPLES)
 @target_options
 @click.option("-n", "--hostname", metavar="NAME", help="Node name; %h is the host, %n its first part.")
-@click.option("-Q", "--queues", type=NAMES, help="Queues to work on, with commas.  [default: the app's default queue]")
+@click.option(
+    "-Q",
+    "--queues",
+    type=NAMES,
+    help="Queues to work on, with commas; 'name:2' runs at most 2 of its tasks at once.  [default: all of task_queues]",
+)
+@click.option("-X", "--exclude-queues", type=NAMES, help="Queues not to work on, with commas.")
 @click.option(
     "-c", "--concurrency", type=COUNT, help="Processes, one task at a time each.  [default: one per processor]"
 )
@@ -69,6 +77,9 @@ Exit codes:
     "--grace", "grace_s", type=SECONDS, metavar="S", help="How long a stopping worker waits for running tasks."
 )
 @click.option("-l", "--loglevel", type=click.Choice(LEVELS, case_sensitive=False), default="INFO", show_default=True)
+@click.option(
+    "-f", "--logfile", metavar="FILE", help="Log to a file; %n is the node, %h its host, %i or %I the executor's index."
+)
 @click.option("--log-json", is_flag=True, help="Log one JSON object a line.")
 @click.option(
     "--wait-for-broker",
@@ -89,6 +100,7 @@ Exit codes:
 @click.option("--without-mingle", is_flag=True, hidden=True)
 @click.option("--without-heartbeat", is_flag=True, hidden=True)
 @click.option("-O", "--optimization", hidden=True)
+@click.argument("more", nargs=-1, metavar="[SETTING=VALUE]...")
 @click.pass_context
 def worker(
     ctx: click.Context,
@@ -96,6 +108,7 @@ def worker(
     *,
     pool: str | None,
     loglevel: str,
+    logfile: str | None,
     log_json: bool,
     wait_s: float,
     allow_embedded: bool,
@@ -107,8 +120,14 @@ def worker(
     level = logging.getLevelNamesMapping()[loglevel]
     configure_logging(level, as_json=log_json)
     app = target.app("whose tasks the worker is to run")
-    changes = _changed_settings(given, app.settings)
-    app.conf.update(changes)
+    changes = {**parse_arguments(given["more"]), **_changed_settings(given, app.settings)}
+    if log_json:
+        changes["worker_log_json"] = True
+    app.conf.override(changes)
+    if kind is None and app.conf.value_set_for("worker_pool"):
+        kind = _pool_kind(app.settings.worker_pool)
+    if kind in ("threads", "asyncio") and given["concurrency"] is None:
+        given["concurrency"] = app.settings.worker_concurrency
     embedded = scheme(app.locations.broker) == "sqlite"
     if embedded and not allow_embedded and os.environ.get("CELERIAC_ENV") == "production":
         raise CommandError(
@@ -116,19 +135,26 @@ def worker(
             " CELERIAC_ENV=production; use Redis or RabbitMQ, or give --allow-embedded if you mean it",
             USAGE,
         )
-    made = _make_worker(app, target, kind, _worker_options(kind, given), level, log_json, changes)
+    made = _make_worker(app, target, kind, _worker_options(kind, given), level, log_json, changes, logfile)
+    try:
+        logs_itself = set_up_logging(app, level, logfile, made.hostname)
+    except OSError as error:
+        raise CommandError(f"the log file {logfile} can't be written: {error}", USAGE) from None
     for option in MADE_FOR_THE_OTHER:
         if given[option]:
             logger.info("--%s has no meaning here and is ignored", option.replace("_", "-"))
-    _announce(made, log_json=log_json)
+    _announce(made, log_json=app.settings.worker_log_json)
     if embedded:
         logger.warning(
             "the embedded broker is for development, and for one machine; use Redis or RabbitMQ in production"
         )
     _reach(app, made.queues, wait_s)
+    if not logs_itself:
+        log_printed(app)
     try:
         made.run()
     finally:
+        app.log.restore_stdouts()
         app.close()
     logger.info("%s has stopped.", made.hostname)
 
@@ -160,6 +186,7 @@ def _worker_options(kind: str | None, given: Mapping[str, Any]) -> WorkerOptions
     return WorkerOptions(
         hostname=given["hostname"],
         queues=given["queues"] or (),
+        exclude_queues=given["exclude_queues"] or (),
         concurrency=concurrency,
         threads=threads,
         async_concurrency=coroutines,
@@ -192,6 +219,7 @@ def _make_worker(
     level: int,
     log_json: bool,
     changes: Mapping[str, Any],
+    logfile: str | None,
 ) -> Worker:
     assert target.app_spec is not None
     if kind == "solo" and app.broker.durable:
@@ -204,6 +232,7 @@ def _make_worker(
         loglevel=level,
         log_json=log_json,
         settings=changes,
+        logfile=logfile,
         on_ready=_ready,
     )
 

@@ -8,30 +8,43 @@ import inspect
 import os
 import socket
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, Unpack, overload
 
 from msgspec.structs import replace
 
 from celeriac.backends import open_backend
 from celeriac.brokers import open_broker
-from celeriac.client import calls, result
+from celeriac.client import calls, result, result_set, signals
+from celeriac.client.amqp import AMQP
+from celeriac.client.annotations import annotate
+from celeriac.client.app_extras import AppExtras
+from celeriac.client.bugreport import bugreport
+from celeriac.client.canvas.builtins import builtin_task
+from celeriac.client.canvas.signature import Signature, signature
+from celeriac.client.clock import SYSTEM_TIME, TimeSource
 from celeriac.client.conf import Conf
 from celeriac.client.connections import Connections
-from celeriac.client.context import Request, result_tuple, running_request
+from celeriac.client.content import Content, setup_security
 from celeriac.client.control import Control
+from celeriac.client.current import adopt, get_current_task, get_current_worker_task, set_current_app, set_default_app
 from celeriac.client.decorators import BoundTaskDecorator, TaskDecorator
+from celeriac.client.dispatching import Signal
+from celeriac.client.fixups import find_fixup
+from celeriac.client.group_result import GroupResults
 from celeriac.client.locations import Locations, locate
+from celeriac.client.log_setup import Logging
 from celeriac.client.naming import gen_task_name
 from celeriac.client.options import CallOptions, TaskOptions
-from celeriac.client.publisher import UNTIL_DEADLINE, RetryPolicy, make_retry_policy
 from celeriac.client.registry import TaskRegistry
-from celeriac.client.signature import Signature
+from celeriac.client.result_base import ResultBase
+from celeriac.client.sending import Sender
 from celeriac.client.task import AsyncTask, Task
-from celeriac.core.effects import Record
-from celeriac.exceptions import InvalidTaskError, Retry
-from celeriac.wire import result_meta
+from celeriac.client.transactions import Outbox, Transactions, check_all_atomic
+from celeriac.core.queues import QueueTable
+from celeriac.exceptions import InvalidTaskError
 
 if TYPE_CHECKING:
     from celeriac.client.result_waiter import ResultWaiter
@@ -47,7 +60,7 @@ T = TypeVar("T", bound=Task[Any, Any])
 Modules = Iterable[str] | Callable[[], Iterable[str]]
 
 
-class Celeriac:
+class Celeriac(AppExtras):
     """An application: its tasks, its settings, and its connections to broker and results.
 
     Args:
@@ -55,11 +68,14 @@ class Celeriac:
         broker: URL, or a `Broker` of your own; without one the embedded broker is used, a file that needs no server.
         backend: URL of the result backend, or a `Backend` of your own.
         include: modules with tasks, imported by the worker.
-        task_cls: base class of tasks that name none.
+        task_cls: base class of tasks that name none, or its import path.
+        config_source: as for `config_from_object`, with `namespace`.
+        changes: settings, as a mapping.
+        set_as_current: make it the app that `current_app`, `shared_task` and `AsyncResult(id)` mean in this thread.
+        strict_typing: False: calls are not compared with the signatures of tasks that do not say `typing` themselves.
         settings: any setting, by its name.
 
-    Nothing is connected before it is needed.  Thread-safe; a forked child opens connections of its own.  There is no current
-    app: whoever needs the app imports it.
+    Nothing is connected before it is needed.  Thread-safe; a forked child opens connections of its own.
     """
 
     def __init__(
@@ -69,7 +85,12 @@ class Celeriac:
         broker: str | Broker | None = None,
         backend: str | Backend | None = None,
         include: Iterable[str] = (),
-        task_cls: type[Task[Any, Any]] | None = None,
+        task_cls: type[Task[Any, Any]] | str | None = None,
+        config_source: object = None,
+        namespace: str | None = None,
+        changes: Mapping[str, Any] | None = None,
+        set_as_current: bool = True,
+        strict_typing: bool = True,
         **settings: Any,
     ) -> None:
         if isinstance(broker, str):
@@ -78,20 +99,40 @@ class Celeriac:
             settings["result_backend"], backend = backend, None
         self.main = main
         self.include = [include] if isinstance(include, str) else list(include)
-        self.Task: type[Task[Any, Any]] = task_cls or Task
+        self.fixup = find_fixup(self)
+        """What the program's framework changes: Django's, where DJANGO_SETTINGS_MODULE is set."""
+        self.transactions: Transactions | None = self.fixup.transactions if self.fixup is not None else None
+        """How the program's database does transactions; a database integration puts itself here."""
+        self._outbox: Outbox | None = None
+        task_cls = task_cls or (self.fixup.task_class if self.fixup is not None else None)
+        self.Task: type[Task[Any, Any]] = _imported_class(task_cls) if isinstance(task_cls, str) else task_cls or Task
         """Base class of tasks that name none; Celery's name."""
-        self.tasks = TaskRegistry()
+        self.strict_typing = strict_typing
+        self.on_configure = Signal("app.on_configure")
+        self.on_after_configure = Signal("app.on_after_configure")
+        self.on_after_finalize = Signal("app.on_after_finalize")
+        self.on_after_fork = Signal("app.on_after_fork")
+        """Sent in each executor of a worker, right after it was forked."""
+        self.finalized = False
+        self.tasks = TaskRegistry(partial(builtin_task, self))
         self.control = Control(self)
+        self.log = Logging(self)
+        self.sender = Sender(self)
+        self.time_source: TimeSource = SYSTEM_TIME
+        """What a task can notice goes by it; tests put a clock of their own here, before anything is opened."""
         self._discover: list[tuple[Modules, str | None]] = []
         self._locations: Locations | None = None
         self._own_broker = broker
+        self._amqp: AMQP | None = None
         self._own_backend = backend
         self._by_process: dict[int, Connections] = {}
         self._origin = (0, "")
-        self.conf = Conf({}, self._settings_changed)
-        self.settings: Settings = self.conf.settings
-        """The settings in force: a snapshot that is replaced, never changed."""
-        self.conf.update(settings)
+        self._content: Content | None = None
+        self.conf = Conf(changes or {}, self._settings_changed, lambda: self.on_configure.send(self))
+        self.conf.set_keywords(settings)
+        if config_source is not None:
+            self.config_from_object(config_source, namespace=namespace)
+        adopt(self, as_current=set_as_current)
 
     # -- tasks --------------------------------------------------------------------------------------------------------
 
@@ -108,6 +149,8 @@ class Celeriac:
         bind: Literal[True],
         name: str | None = ...,
         base: type[Task[Any, Any]] | None = ...,
+        shared: bool = ...,
+        lazy: bool = ...,
         **options: Unpack[TaskOptions],
     ) -> BoundTaskDecorator: ...
     @overload
@@ -119,6 +162,8 @@ class Celeriac:
         bind: Literal[False] = ...,
         name: str | None = ...,
         base: type[Task[Any, Any]] | None = ...,
+        shared: bool = ...,
+        lazy: bool = ...,
         **options: Unpack[TaskOptions],
     ) -> TaskDecorator: ...
     def task(
@@ -129,6 +174,8 @@ class Celeriac:
         bind: bool = False,
         name: str | None = None,
         base: type[Task[Any, Any]] | None = None,
+        shared: bool = False,
+        lazy: bool = True,
         **options: Unpack[TaskOptions],
     ) -> Any:
         """Make a task of a function; used as `@app.task` or `@app.task(...)`.
@@ -137,6 +184,7 @@ class Celeriac:
             name: `module.function` if not given.
             bind: the function's first parameter is the task itself (`self.request`, `self.retry`).
             base: a subclass of `Task`, for handlers and shared options.
+            shared, lazy: accepted for Celery's sake: a task belongs to its app, and is made at once.
             options: see `TaskOptions`.
 
         Raises:
@@ -153,8 +201,7 @@ class Celeriac:
             kind = base or self.Task
             task = AsyncTask() if kind is Task and _is_async(function) else kind()
             task.define(self, own_name, options, function, bind)
-            self.tasks.register(task)
-            return task
+            return self._register(task)
 
         return make if function is None else make(function)
 
@@ -167,28 +214,74 @@ class Celeriac:
         kind = type(instance)
         name = instance.name or self.gen_task_name(kind.__name__, kind.__module__)
         instance.define(self, name, options, None, bind=False)
-        self.tasks.register(instance)
-        return instance
+        return self._register(instance)
+
+    def _register(self, task: T) -> T:
+        if self.conf.configured and self.settings.task_annotations:  # else it happens when settings are read
+            annotate(task, self.settings.task_annotations)
+        self.tasks.register(task)
+        task.on_bound(self)
+        return task
+
+    def finalize(self, auto: bool = False) -> None:
+        """Say that the app is complete: `on_after_configure` and `on_after_finalize` are sent. Idempotent.
+
+        A worker and the command line do it once they have imported the app's modules.
+        """
+        if not self.finalized:
+            self.finalized = True
+            _ = self.settings  # what is wrong in the configuration is told now
+            self.on_after_configure.send(self, source=self.conf)
+            self.on_after_finalize.send(self)
+
+    def set_current(self) -> None:
+        """Make this the current app of this thread."""
+        set_current_app(self)
+
+    def set_default(self) -> None:
+        """Make this the current app of all threads that have none of their own."""
+        set_default_app(self)
+
+    @property
+    def current_task(self) -> Task[Any, Any] | None:
+        """The task whose function runs here; None outside of any."""
+        return get_current_task()
+
+    @property
+    def current_worker_task(self) -> Task[Any, Any] | None:
+        """The task that a worker runs here, whatever functions of other tasks it has called directly."""
+        return get_current_worker_task()
 
     def gen_task_name(self, name: str, module: str) -> str:
         """Return the name of a task that is given none."""
         return gen_task_name(self.main, name, module)
 
-    def autodiscover_tasks(self, packages: Modules, related_name: str | None = "tasks", force: bool = False) -> None:
+    def autodiscover_tasks(
+        self, packages: Modules | None = None, related_name: str | None = "tasks", force: bool = False
+    ) -> None:
         """Have the worker import `<package>.<related_name>` of each package that has such a module.
 
-        `packages` may be a function, called when the time has come.  `force` imports at once.
+        `packages` may be a function, called when the time has come; without it Django's installed apps are taken, where
+        there is Django.  `force` imports at once.
         """
-        self._discover.append((packages, related_name))
+        found: Modules = packages if packages is not None else self._packages_of_fixup
+        self._discover.append((found, related_name))
         if force:
-            self._import_discovered(packages, related_name)
+            self._import_discovered(found, related_name)
+
+    def _packages_of_fixup(self) -> list[str]:
+        return self.fixup.packages() if self.fixup is not None else []
 
     def import_default_modules(self) -> None:
         """Import what `include` and `autodiscover_tasks` name, as a worker does at its start. Idempotent."""
-        for module in self.include:
+        if self.fixup is not None:
+            self.fixup.set_up()
+        signals.import_modules.send(self)
+        for module in dict.fromkeys((*self.settings.imports, *self.include, *self.settings.include)):
             importlib.import_module(module)
         for packages, related_name in self._discover:
             self._import_discovered(packages, related_name)
+        check_all_atomic(self)
 
     @staticmethod
     def _import_discovered(packages: Modules, related_name: str | None) -> None:
@@ -198,27 +291,97 @@ class Celeriac:
             if related_name and importlib.util.find_spec(f"{package}.{related_name}") is not None:
                 importlib.import_module(f"{package}.{related_name}")
 
+    @property
+    def outbox(self) -> Outbox | None:
+        """The outbox, where an integration has given one; the app's workers relay it."""
+        if self._outbox is None and self.fixup is not None:
+            return self.fixup.outbox()
+        return self._outbox
+
+    @outbox.setter
+    def outbox(self, outbox: Outbox | None) -> None:
+        self._outbox = outbox
+
     # -- settings -----------------------------------------------------------------------------------------------------
 
-    def config_from_object(self, source: object, namespace: str | None = None) -> None:
-        """Take settings from a mapping, an object, or a module (`"module"` or `"module:attribute"`).
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings in force: a snapshot that is replaced, never changed. The first use reads what is still to be read."""
+        return self.conf.settings
 
-        With a namespace the settings are those that begin with it, in upper case: `CELERY_TASK_TIME_LIMIT`.  Of a module's
-        other variables only those are looked at that begin as settings do.  Raises `ImproperlyConfigured`.
+    def config_from_object(
+        self, source: object, silent: bool = False, force: bool = False, namespace: str | None = None
+    ) -> None:
+        """Take settings from a mapping, an object, or a module (`"module"` or `"module:attribute"`), in place of a former one.
+
+        A module is imported when settings are first needed, or at once with `force`; with `silent` it may be missing.  With a
+        namespace the settings are those that begin with it: `CELERY_TASK_TIME_LIMIT`.  Keywords of the app and changes of
+        `app.conf` stand before all of them.  Raises `ImproperlyConfigured`.
         """
-        self.conf.config_from_object(source, namespace)
+        self.conf.config_from_object(source, namespace, silent, force)
 
-    def config_from_envvar(self, variable: str) -> None:
-        """Take settings from the module that an environment variable names. Raises `ImproperlyConfigured`."""
-        self.conf.config_from_envvar(variable)
+    def config_from_envvar(self, variable_name: str, silent: bool = False, force: bool = False) -> bool:
+        """Take settings from the module that an environment variable names; returns whether it names one.
 
-    def _settings_changed(self, settings: Settings) -> None:
-        before = getattr(self, "settings", settings)
-        self.settings = settings
-        for name in settings.__struct_fields__:
-            if name.startswith(("broker_", "result_")) and getattr(before, name) != getattr(settings, name):
+        Raises `ImproperlyConfigured` when it names none and not `silent`.
+        """
+        return self.conf.config_from_envvar(variable_name, silent, force)
+
+    def config_from_cmdline(self, argv: list[str], namespace: str = "celery") -> None:
+        """Take settings written as `worker.prefetch_multiplier=1`. Raises `ImproperlyConfigured`."""
+        self.conf.config_from_cmdline(argv, namespace)
+
+    def add_defaults(self, defaults: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
+        """Give defaults that every other source stands before; a function is called when settings are read."""
+        self.conf.add_defaults(defaults)
+
+    def bugreport(self) -> str:
+        """Return what a report of a bug should say: versions, platform, settings without passwords."""
+        return bugreport(self)
+
+    def _settings_changed(self, before: Settings | None, after: Settings | None) -> None:
+        self.__dict__.pop("settings", None)
+        if after is None:
+            self.close()
+            return
+        annotations = None if before is None else before.task_annotations
+        if after.task_annotations and after.task_annotations != annotations:
+            for task in self.tasks.values():
+                annotate(task, after.task_annotations)
+        if before is None:
+            return
+        for name in after.__struct_fields__:
+            if name.startswith(("broker_", "result_", "redis_", "database_", "coordination_")) and (
+                getattr(before, name) != getattr(after, name)
+            ):
                 self.close()
                 return
+
+    @property
+    def content(self) -> Content:
+        """How messages and results are written, and what is accepted; worked out once for the settings in force."""
+        content = self._content
+        if content is None or content.settings is not self.settings:
+            content = self._content = Content(self.settings)
+        return content
+
+    def setup_security(
+        self,
+        allowed_serializers: Sequence[str] | None = None,
+        key: str | None = None,
+        key_password: str | bytes | None = None,
+        cert: str | None = None,
+        store: str | None = None,
+        digest: str | None = None,
+        serializer: str = "json",
+    ) -> None:
+        """Check that messages are signed and have to be, and read the keys now; for this app alone.
+
+        What is given here stands for the settings `security_key`, `security_key_password`, `security_certificate`,
+        `security_cert_store`, `security_digest` and `security_serializer`.  `allowed_serializers` is accepted for Celery's sake.
+        Raises `ImproperlyConfigured`.
+        """
+        setup_security(self, allowed_serializers, key, key_password, cert, store, digest, serializer)
 
     # -- where things are ---------------------------------------------------------------------------------------------
 
@@ -241,15 +404,32 @@ class Celeriac:
         return self._connections.backend
 
     def _open_broker(self) -> Broker:
-        return self._own_broker or open_broker(self.locations.broker, self._located_settings())
+        if self._own_broker is not None:
+            return self._own_broker
+        table = self.amqp.table
+        return open_broker(self.locations.broker, self._located_settings(), self.time_source.time, table)
 
     def _open_backend(self) -> Backend:
-        return self._own_backend or open_backend(self.locations.backend, self._located_settings())
+        return self._own_backend or open_backend(
+            self.locations.backend, self._located_settings(), self.time_source.time
+        )
 
     def _located_settings(self) -> Settings:
         """Return the settings with the URLs in force: broker and backend look at each other's."""
         broker_url, backend_url = self.locations
         return replace(self.settings, broker_url=broker_url, result_backend=backend_url)
+
+    @property
+    def amqp(self) -> AMQP:
+        """The app's queues and routes."""
+        if self._amqp is None:
+            own = self._own_broker
+            self._amqp = AMQP(self, own.queues if own is not None else QueueTable(self.settings))
+        return self._amqp
+
+    def select_queues(self, queues: str | Iterable[str] | None = None) -> None:
+        """Have a worker of this process consume only these queues. Raises `QueueNotFound`."""
+        self.amqp.queues.select(queues)
 
     @property
     def origin(self) -> str:
@@ -275,7 +455,8 @@ class Celeriac:
         here = self._by_process.get(pid)
         if here is None:
             # `setdefault` settles a race of two threads; making one opens nothing.
-            here = self._by_process.setdefault(pid, Connections(self._open_broker, self._open_backend))
+            made = Connections(self._open_broker, self._open_backend, lambda: self.content.results)
+            here = self._by_process.setdefault(pid, made)
         return here
 
     @property
@@ -317,9 +498,7 @@ class Celeriac:
 
         Options and errors are those of `Task.apply_async`.
         """
-        message = calls.build_message(self, name, args or (), kwargs or {}, options, self._defaults_of(name))
-        self._publish(message, options)
-        return self._result_of(message, options)
+        return self.sender.send(name, args or (), kwargs or {}, options)
 
     async def asend_task(
         self,
@@ -329,13 +508,20 @@ class Celeriac:
         **options: Unpack[CallOptions],
     ) -> result.AsyncResult[Any]:
         """As `send_task`, without blocking the event loop."""
-        message = calls.build_message(self, name, args or (), kwargs or {}, options, self._defaults_of(name))
-        await self._apublish(message, options)
-        return self._result_of(message, options)
+        return await self.sender.asend(name, args or (), kwargs or {}, options)
 
     def AsyncResult(self, id: str, task_name: str | None = None, parent: Any = None) -> result.AsyncResult[Any]:  # noqa: N802
         """Return the result of a call by its id."""
         return result.AsyncResult(id, app=self, parent=parent)
+
+    @property
+    def GroupResult(self) -> GroupResults:  # noqa: N802
+        """Makes results of groups, `app.GroupResult(id, results)`, and finds saved ones, `app.GroupResult.restore(id)`."""
+        return GroupResults(self)
+
+    def ResultSet(self, results: Iterable[ResultBase[R]] = ()) -> result_set.ResultSet[R]:  # noqa: N802
+        """Return a set of results, to be read together."""
+        return result_set.ResultSet(results, app=self)
 
     def signature(
         self,
@@ -347,6 +533,8 @@ class Celeriac:
         **options: Any,
     ) -> Signature:
         """Return the signature of a call of a task by its name, or the one that a dict says."""
+        if isinstance(name, Mapping):
+            return signature(name, args, kwargs, app=self, **options)
         return Signature(name, args, kwargs, options, immutable=immutable, app=self)
 
     def message(
@@ -365,7 +553,7 @@ class Celeriac:
         Options and errors are those of `Task.apply_async`.
         """
         task = self.tasks.get(name)
-        defaults = task.defaults if task is not None else self._defaults_of(name)
+        defaults = task.defaults if task is not None else self.sender.defaults_of(name)
         own = {"parent_id": parent_id, "root_id": root_id, "chain": chain}
         return calls.build_message(self, name, args, kwargs or {}, {**(options or {}), **own}, defaults)
 
@@ -376,64 +564,6 @@ class Celeriac:
         """
         return calls.message_from_invoke(self, invoke, index, reply_to)
 
-    def _send_task_call(
-        self, task: Task[Any, R], args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
-    ) -> result.AsyncResult[R]:
-        if self.settings.task_always_eager:
-            from celeriac.client.eager import apply_eagerly
-
-            return cast("result.AsyncResult[R]", apply_eagerly(task, args, kwargs, options))
-        task.check_arguments(args, kwargs)
-        message = calls.build_message(self, task.name, args, kwargs, options, task.defaults)
-        self._publish(message, options)
-        return self._result_of(message, options)
-
-    async def _asend_task_call(
-        self, task: Task[Any, R], args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
-    ) -> result.AsyncResult[R]:
-        if self.settings.task_always_eager:
-            from celeriac.client.eager import aapply_eagerly
-
-            return cast("result.AsyncResult[R]", await aapply_eagerly(task, args, kwargs, options))
-        task.check_arguments(args, kwargs)
-        message = calls.build_message(self, task.name, args, kwargs, options, task.defaults)
-        await self._apublish(message, options)
-        return self._result_of(message, options)
-
-    def _send_retry(self, task: Task[Any, Any], request: Request, asked: Retry) -> None:
-        """Send a retry beside the running task, which goes on."""
-        message = calls.message_from_request(task, request, asked)
-        if request.is_eager:
-            return  # it is running to its end here and now, and there is nobody to send it to
-        self._publish(message, {})
-
-    def _store_state(self, task_id: str, state: str, meta: Any) -> None:
-        document = result_meta.ResultMeta(status=state, result=meta, children=None, task_id=task_id)
-        payload = result_meta.encode(document, max_bytes=self.settings.result_max_bytes)
-        self._reader.store([Record(task_id, state, payload, self.settings.result_expires)])
-
-    def _defaults_of(self, name: str) -> calls.Defaults:
-        defaults = calls.defaults_of_name(name, self.settings)
-        task = self.tasks.get(name)
-        if task is not None:
-            defaults.route = task.defaults.route  # where its workers are; all else is the worker's to know
-        return defaults
-
-    def _publish(self, message: Message, options: Mapping[str, Any]) -> None:
-        policy = _retry_policy(options)
-        self._connections.publisher.publish([message], self.settings.publish_timeout_s, policy)
-
-    async def _apublish(self, message: Message, options: Mapping[str, Any]) -> None:
-        policy = _retry_policy(options)
-        await self._connections.async_publisher.publish(message, self.settings.publish_timeout_s, policy)
-
-    def _result_of(self, message: Message, options: Mapping[str, Any]) -> result.AsyncResult[Any]:
-        task_id = message.id
-        running = running_request()
-        if running is not None and options.get("add_to_parent", True):
-            running.children.append(result_tuple(task_id))
-        return result.AsyncResult(task_id, app=self, ignored=bool(message.headers["ignore_result"]))
-
     def __repr__(self) -> str:
         return f"<Celeriac {self.main or '__main__'}: {len(self.tasks)} tasks>"
 
@@ -442,11 +572,11 @@ Celery = Celeriac
 """Celery's name of the class."""
 
 
+def _imported_class(path: str) -> type[Task[Any, Any]]:
+    module, _, name = path.replace(":", ".").rpartition(".")
+    found: type[Task[Any, Any]] = getattr(importlib.import_module(module), name)
+    return found
+
+
 def _is_async(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function)
-
-
-def _retry_policy(options: Mapping[str, Any]) -> RetryPolicy:
-    if not options:
-        return UNTIL_DEADLINE
-    return make_retry_policy(options.get("retry", True), options.get("retry_policy"))

@@ -8,7 +8,10 @@ import inspect
 import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from datetime import timedelta
 from typing import Any, Final
+
+import msgspec
 
 from celeriac.exceptions import ArgumentError, EncodeError
 
@@ -186,13 +189,16 @@ def _type_name(value: Any) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
+_OR_VALIDATE: Final = ", or give the parameter a type hint and the task validate=True"
+
+
 def _cure(path: str, value: Any) -> str:
     if inspect.isawaitable(value):
         return f"await it first: `await {path}`"
     if isinstance(value, Set):
-        return f"pass a list: `sorted({path})`"
+        return f"pass a list: `sorted({path})`{_OR_VALIDATE}"
     if isinstance(value, enum.Enum):
-        return f"pass `{path}.value`"
+        return f"pass `{path}.value`{_OR_VALIDATE}"
     if isinstance(value, os.PathLike):
         return f"pass `str({path})`"
     if isinstance(value, io.IOBase):
@@ -200,7 +206,13 @@ def _cure(path: str, value: Any) -> str:
     if isinstance(value, BaseException):
         return f"pass `str({path})`"
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return f"pass `dataclasses.asdict({path})`"
+        return f"pass `dataclasses.asdict({path})`{_OR_VALIDATE}"
+    if isinstance(value, msgspec.Struct):
+        return f"pass `msgspec.to_builtins({path})`{_OR_VALIDATE}"
+    if hasattr(type(value), "__pydantic_validator__"):
+        return f"pass `{path}.model_dump(mode='json')`{_OR_VALIDATE}"
+    if isinstance(value, timedelta):
+        return f"pass `{path}.total_seconds()`{_OR_VALIDATE}"
     for attribute in ("id", "pk"):
         # Only what stands there already: a property of an ORM object may ask its database.
         if attribute in getattr(value, "__dict__", {}) or _is_column(value, attribute):

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from celeriac.client.publisher import Publisher, RetryPolicy
 from celeriac.core.message import Message
-from celeriac.exceptions import BrokerUnavailable, PublishTimeout
+from celeriac.exceptions import BrokerUnavailable, PublishTimeout, Unroutable
 
 BATCH_MAX: Final = 1000
 """Messages in one round trip; beyond that a batch only gets slower to confirm, not cheaper."""
@@ -130,6 +130,9 @@ class AsyncPublisher:
         timeout_s = max(entry.deadline for entry in live) - now
         try:
             self._publisher.publish([entry.message for entry in live], timeout_s, policy)
+        except Unroutable as error:
+            _wake([entry for entry in live if entry.message.id not in error.ids], None)
+            _wake([entry for entry in live if entry.message.id in error.ids], error)
         except Exception as error:  # whatever it is belongs to the callers; the thread has to go on
             _wake(live, error)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from celeriac.client.async_publisher import AsyncPublisher
 from celeriac.client.publisher import Publisher
@@ -12,6 +12,7 @@ from celeriac.client.result_waiter import ResultWaiter
 
 if TYPE_CHECKING:
     from celeriac.core.ports import Backend, Broker, ResultReader
+    from celeriac.wire.result_meta import ResultFormat
 
 
 class Connections:
@@ -21,9 +22,15 @@ class Connections:
     shared socket would end the parent's connection.
     """
 
-    def __init__(self, open_broker: Callable[[], Broker], open_backend: Callable[[], Backend]) -> None:
+    def __init__(
+        self,
+        open_broker: Callable[[], Broker],
+        open_backend: Callable[[], Backend],
+        result_format: Callable[[], ResultFormat],
+    ) -> None:
         self._open_broker = open_broker
         self._open_backend = open_backend
+        self._result_format = result_format
         self._opening = threading.RLock()  # one may need another
         self._broker: Broker | None = None
         self._backend: Backend | None = None
@@ -33,6 +40,17 @@ class Connections:
         self._waiter: ResultWaiter | None = None
         self._reply_to: str | None = None
         self._reply_to_known = False
+        self._parts: dict[str, Any] = {}
+
+    def part(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return something else that is to be opened once and closed with the rest; it has a `close`."""
+        part = self._parts.get(name)
+        if part is None:
+            with self._opening:
+                part = self._parts.get(name)
+                if part is None:
+                    part = self._parts[name] = make()
+        return part
 
     @property
     def broker(self) -> Broker:
@@ -85,7 +103,7 @@ class Connections:
         if self._waiter is None:
             with self._opening:
                 if self._waiter is None:
-                    self._waiter = ResultWaiter(self.backend.listener(), self.backend.shown_url())
+                    self._waiter = ResultWaiter(self.backend.listener(), self.backend.shown_url(), self._result_format)
         return self._waiter
 
     def reply_to(self, timeout_s: float) -> str | None:
@@ -102,6 +120,7 @@ class Connections:
             publisher, self._publisher = self._publisher, None
             reader, self._reader = self._reader, None
             waiter, self._waiter = self._waiter, None
+            parts, self._parts = self._parts, {}
         if async_publisher is not None:
             async_publisher.close(timeout_s)
         if waiter is not None:
@@ -110,3 +129,5 @@ class Connections:
             publisher.close()
         if reader is not None:
             reader.close()
+        for part in parts.values():
+            part.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,13 +16,14 @@ OWN_HEADERS: Final = frozenset(
     {
         "lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit", "root_id",
         "parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result", "replaced_task_nesting", "stamped_headers",
-        "stamps", "compression", "celeriac_crashes", "celeriac_losses",
+        "stamps", "compression", "celeriac_crashes", "celeriac_losses", "celeriac_unique",
+        "celeriac_rate_limit_key", "celeriac_max_concurrency_key", "celeriac_slot",
     }
 )  # fmt: skip
 """Headers that the protocol defines; what else a message carries was put there by its sender."""
 
 
-class Request(Struct, kw_only=True):
+class Request(Struct, kw_only=True, dict=True):
     """What a task may know about the call that it runs for: `self.request`, with Celery's names."""
 
     id: str = ""
@@ -47,6 +48,8 @@ class Request(Struct, kw_only=True):
     correlation_id: str | None = None
     hostname: str | None = None
     """The worker's node name."""
+    queue: str | None = None
+    """The queue that the message came from."""
     delivery_info: dict[str, Any] = field(default_factory=dict)
     """exchange, routing_key, priority, redelivered."""
     headers: dict[str, Any] = field(default_factory=dict)
@@ -66,10 +69,21 @@ class Request(Struct, kw_only=True):
     utc: bool = True
     children: list[Any] = field(default_factory=list)
     """Result tuples of what this task has sent."""
+    added_to_chord: list[Any] = field(default_factory=list)
+    """Plans of the members that this task has added to its chord."""
     report: Callable[[str, Any], None] | None = None
     """Set by the executor: takes a state and its meta, and has them stored."""
     enclosing: Request | None = None
     """The request in whose run this function was called directly."""
+    owner: Any = None
+    """The task whose function runs."""
+    in_own_call: bool = False
+    """While a class's own `__call__` has not called on yet."""
+    logfile: str | None = None
+    loglevel: int | None = None
+    argsrepr: str = ""
+    kwargsrepr: str = ""
+    lang: str = "py"
 
     if not TYPE_CHECKING:
 
@@ -89,10 +103,17 @@ class Request(Struct, kw_only=True):
         *,
         hostname: str,
         redelivered: bool,
+        priority_of: Callable[[int], int] | None = None,
     ) -> Request:
-        """Return the request for a message whose body has been opened; `hostname` is the worker's node name."""
+        """Return the request for a message whose body has been opened; `hostname` is the worker's node name.
+
+        `priority_of` gives the number that calls use for the one in the message.
+        """
         headers = message.headers
         properties = message.properties
+        priority = properties.get("priority")
+        if priority_of is not None and isinstance(priority, int):
+            priority = priority_of(priority)
         return cls(
             id=message.id,
             task=message.task,
@@ -111,14 +132,18 @@ class Request(Struct, kw_only=True):
             reply_to=properties.get("reply_to"),
             correlation_id=properties.get("correlation_id"),
             hostname=hostname,
+            queue=message.queue,
             delivery_info={
                 "exchange": message.exchange,
                 "routing_key": message.routing_key or message.queue,
-                "priority": properties.get("priority"),
+                "priority": priority,
                 "redelivered": redelivered,
             },
-            headers={name: value for name, value in headers.items() if name not in OWN_HEADERS},
+            headers={name: headers[name] for name in headers.keys() - OWN_HEADERS},
             properties=properties,
+            argsrepr=headers.get("argsrepr") or "",
+            kwargsrepr=headers.get("kwargsrepr") or "",
+            lang=headers.get("lang") or "py",
             called_directly=False,
             callbacks=embed.callbacks,
             errbacks=embed.errbacks,
@@ -130,9 +155,78 @@ class Request(Struct, kw_only=True):
             stamps=headers.get("stamps") or {},
         )
 
+    @property
+    def name(self) -> str:
+        """The task's name, as signals' `request` calls it."""
+        return self.task
+
+    task_name = name
+
+    @property
+    def task_id(self) -> str:
+        """The task's id, as signals' `request` calls it."""
+        return self.id
+
+    @property
+    def taskset(self) -> str | None:
+        """An older name of `group`."""
+        return self.group
+
+    @property
+    def time_limit(self) -> float | None:
+        """The hard limit of this very call in seconds; None: the task's own."""
+        return self.timelimit[0]
+
+    @property
+    def soft_time_limit(self) -> float | None:
+        """The soft limit of this very call in seconds; None: the task's own."""
+        return self.timelimit[1]
+
     def get(self, name: str, default: Any = None) -> Any:
         """Return the attribute or custom header `name`, else `default`."""
         return getattr(self, name, default)
+
+    def update(self, said: Mapping[str, Any] | None = None, /, **fields: Any) -> None:
+        """Set several attributes, for tests and for base classes that carry something from step to step."""
+        for name, value in {**(said or {}), **fields}.items():
+            if name in self.__struct_fields__:
+                setattr(self, name, value)
+            else:
+                self.headers = {**self.headers, name: value}
+
+    def as_execution_options(self) -> dict[str, Any]:
+        """Return the options of a call that would be like this one."""
+        hard_s, soft_s = self.timelimit
+        options = {
+            "task_id": self.id or None,
+            "root_id": self.root_id,
+            "parent_id": self.parent_id,
+            "group_id": self.group,
+            "group_index": self.group_index,
+            "shadow": self.shadow,
+            "chord": self.chord,
+            "chain": self.chain,
+            "link": self.callbacks,
+            "link_error": self.errbacks,
+            "expires": self.expires,
+            "time_limit": hard_s,
+            "soft_time_limit": soft_s,
+            "headers": dict(self.headers) or None,
+            "retries": self.retries,
+            "reply_to": self.reply_to,
+            "ignore_result": self.ignore_result,
+            "replaced_task_nesting": self.replaced_task_nesting,
+            "queue": self.queue or self.delivery_info.get("routing_key"),
+            "priority": self.delivery_info.get("priority"),
+        }
+        names = [name for name in self.stamped_headers or () if name in self.stamps]
+        stamps = {name: self.stamps[name] for name in names if name not in OWN_HEADERS and name not in options}
+        return {**options, "stamped_headers": list(stamps), **stamps} if stamps else options
+
+    @property
+    def execution_options(self) -> dict[str, Any]:
+        """Another name of `as_execution_options()`."""
+        return self.as_execution_options()
 
 
 current_request: ContextVar[Request | None] = ContextVar("celeriac_current_request", default=None)

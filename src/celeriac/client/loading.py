@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Final
 
 from celeriac.client.app import Celeriac
+from celeriac.client.fixups import close_connections
 from celeriac.exceptions import ImproperlyConfigured
 
 ATTRIBUTES: Final = ("app", "celeriac", "celery")
@@ -31,6 +32,8 @@ def load_app(spec: str, workdir: str | None = None) -> Celeriac:
     module = _import(module_name, spec)
     app = _named(module, attribute, spec) if attribute else _search(module, spec)
     app.import_default_modules()
+    app.finalize()
+    close_connections(app)
     return app
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from celeriac.core.settings import Settings
+from celeriac.core.url_parts import backend_url_of, broker_url_of, with_tls
 from celeriac.core.urls import scheme
 
 logger = logging.getLogger("celeriac")
@@ -33,8 +34,8 @@ def locate(
     named, the embedded broker keeps the results in its own file, the memory broker in memory; any other keeps none.
     `own_broker` is the shown URL of a broker that the program made itself.
     """
-    broker = own_broker or _first(environment, BROKER_VARIABLES) or settings.broker_url
-    backend = _first(environment, BACKEND_VARIABLES) or settings.result_backend
+    broker = own_broker or _first(environment, BROKER_VARIABLES) or broker_url_of(settings)
+    backend = _first(environment, BACKEND_VARIABLES) or backend_url_of(settings)
     if broker is None:
         file = directory / EMBEDDED_FILE
         broker = f"sqlite:///{file}"
@@ -45,7 +46,9 @@ def locate(
         )
     if backend is None:
         backend = broker if scheme(broker) in ("sqlite", "memory") else "disabled://"
-    return Locations(broker, backend)
+    if own_broker is None:
+        broker = with_tls(broker, settings.broker_use_ssl, "broker_use_ssl")
+    return Locations(broker, with_tls(backend, settings.redis_backend_use_ssl, "redis_backend_use_ssl"))
 
 
 def _first(environment: Mapping[str, str], variables: tuple[str, ...]) -> str | None:

@@ -13,11 +13,12 @@ def gen_task_name(main: str | None, function_name: str, module_name: str) -> str
     which a worker will import the file, so that both sides agree.
     """
     if module_name == "__main__":
-        module_name = main or _name_of_main_module()
+        module_name = main or main_module_name()
     return f"{module_name}.{function_name}"
 
 
-def _name_of_main_module() -> str:
+def main_module_name() -> str:
+    """Return the name by which another process imports the module that was started."""
     main_module = sys.modules.get("__main__")
     spec = getattr(main_module, "__spec__", None)
     if spec is not None and spec.name:  # started as `python -m package.module`

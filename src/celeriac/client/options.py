@@ -10,6 +10,10 @@ from typing import Annotated, Any, Final, Literal, TypedDict
 import msgspec
 from msgspec import Meta, Struct
 
+from celeriac.client.content import check_compression
+from celeriac.core.queues import Exchange, Queue
+from celeriac.core.rates import Rate, interval_of
+from celeriac.core.unique import Unique, as_unique
 from celeriac.exceptions import ImproperlyConfigured
 
 Seconds = Annotated[float, Meta(gt=0)]
@@ -21,12 +25,16 @@ SignatureLike = Mapping[str, Any]
 Link = SignatureLike | Sequence[SignatureLike] | None
 
 Backoff = bool | int | float
+Scope = Literal["cluster", "worker"]
+LimitKey = str | Callable[..., Any]
+"""The name of a parameter, or a function of the call's arguments."""
 
 
 class TaskOptions(TypedDict, total=False):
     """What `@app.task(...)` takes besides `name`, `bind` and `base`; Celery's names, times in seconds."""
 
     executor: Kind
+    atomic: bool | str
     autoretry_for: type[BaseException] | Sequence[type[BaseException]]
     dont_autoretry_for: type[BaseException] | Sequence[type[BaseException]]
     throws: type[BaseException] | Sequence[type[BaseException]]
@@ -38,14 +46,39 @@ class TaskOptions(TypedDict, total=False):
     retry_kwargs: Mapping[str, Any]
     ignore_result: bool
     store_errors_even_if_ignored: bool
+    store_eager_result: bool
+    acks_late: bool
+    acks_on_failure_or_timeout: bool
+    acks_on_failure: bool | None
+    acks_on_timeout: bool | None
+    reject_on_worker_lost: bool
+    retry_on_worker_lost: bool
+    trail: bool
+    send_events: bool
+    resultrepr_maxsize: int
+    shadow_name: Callable[..., str | None]
     time_limit: float | timedelta | None
     soft_time_limit: float | timedelta | None
     queue: str | None
+    exchange: str | None
+    routing_key: str | None
     priority: int | None
     serializer: str
+    compression: str | None
+    validate: bool
+    pydantic: bool
+    pydantic_strict: bool
+    pydantic_context: Mapping[str, Any] | None
+    pydantic_dump_kwargs: Mapping[str, Any] | None
     typing: bool
     track_started: bool
     expires: float | datetime | timedelta | None
+    unique: bool | Unique | None
+    rate_limit: Rate
+    rate_limit_key: LimitKey | None
+    rate_limit_scope: Scope
+    max_concurrency: int | None
+    max_concurrency_key: LimitKey | None
 
 
 TASK_OPTIONS: Final = tuple(TaskOptions.__annotations__)
@@ -59,8 +92,10 @@ class CallOptions(TypedDict, total=False):
     countdown: float | None
     eta: datetime | None
     expires: float | datetime | timedelta | str | None
-    queue: str | None
-    exchange: str | None
+    unique: bool | Unique | None
+    queue: str | Queue | None
+    exchange: str | Exchange | None
+    exchange_type: str | None
     routing_key: str | None
     priority: int | None
     task_id: str | None
@@ -84,7 +119,9 @@ class CallOptions(TypedDict, total=False):
     chain: Sequence[SignatureLike] | None
     chord: SignatureLike | None
     retries: int
+    replaced_task_nesting: int
     delivery_mode: int | None
+    stamped_headers: Collection[str] | None
 
 
 CALL_OPTIONS: Final = tuple(CallOptions.__annotations__)
@@ -96,6 +133,7 @@ class _CheckedTask(Struct, kw_only=True):
     """The types of the task options that a schema can check."""
 
     executor: Kind = "process"
+    atomic: bool | Annotated[str, Meta(min_length=1)] = False
     max_retries: Count | None = None
     default_retry_delay: SecondsOrNone = 0
     retry_backoff: bool | SecondsOrNone = False
@@ -104,13 +142,32 @@ class _CheckedTask(Struct, kw_only=True):
     retry_kwargs: dict[str, Any] = {}
     ignore_result: bool = False
     store_errors_even_if_ignored: bool = False
+    store_eager_result: bool = False
+    acks_late: bool = True
+    acks_on_failure_or_timeout: bool = True
+    acks_on_failure: bool | None = None
+    acks_on_timeout: bool | None = None
+    reject_on_worker_lost: bool = True
+    retry_on_worker_lost: bool = False
+    trail: bool = True
+    send_events: bool = True
+    resultrepr_maxsize: Count = 1024
     time_limit: Seconds | None = None
     soft_time_limit: Seconds | None = None
     queue: Annotated[str, Meta(min_length=1)] | None = None
+    exchange: Annotated[str, Meta(min_length=1)] | None = None
+    routing_key: str | None = None
     priority: Annotated[int, Meta(ge=0, le=255)] | None = None
     serializer: str = "json"
+    validate: bool = False
+    pydantic: bool = False
+    pydantic_strict: bool = False
+    pydantic_context: dict[str, Any] | None = None
+    pydantic_dump_kwargs: dict[str, Any] | None = None
     typing: bool = True
     track_started: bool = False
+    rate_limit_scope: Scope = "cluster"
+    max_concurrency: Annotated[int, Meta(ge=1)] | None = None
 
 
 _CHECKED: Final = frozenset(_CheckedTask.__struct_fields__)
@@ -140,6 +197,16 @@ def check_task_options(task_name: str, options: Mapping[str, Any]) -> dict[str, 
     for name, value in options.items():
         if name in SECONDS_OPTIONS and isinstance(value, timedelta):
             checked[name] = value.total_seconds()
+        elif name == "compression":
+            check_compression(f"task {task_name!r}: option compression", value)
+        elif name == "unique":
+            checked[name] = as_unique(task_name, value)
+        elif name == "rate_limit":
+            _check_rate(task_name, value)
+        elif name in ("rate_limit_key", "max_concurrency_key") and not (value is None or _is_key(value)):
+            raise ImproperlyConfigured(
+                f"task {task_name!r}: {name} takes the name of a parameter or a function of the arguments, not {value!r}"
+            )
         elif name in EXCEPTION_OPTIONS:
             checked[name] = _exception_classes(task_name, name, value)
         if name in _CHECKED:
@@ -159,6 +226,17 @@ def check_task_options(task_name: str, options: Mapping[str, Any]) -> dict[str, 
             " sees it"
         )
     return checked
+
+
+def _is_key(value: Any) -> bool:
+    return callable(value) or (isinstance(value, str) and bool(value))
+
+
+def _check_rate(task_name: str, value: Any) -> None:
+    try:
+        interval_of(value)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"task {task_name!r}: option rate_limit: {error}") from None
 
 
 def _exception_classes(task_name: str, option: str, value: Any) -> tuple[type[BaseException], ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from celeriac.client.options import nearest
@@ -14,10 +14,15 @@ AnyTask = Task[Any, Any]
 
 
 class TaskRegistry(Mapping[str, AnyTask]):
-    """`app.tasks`: a mapping of names to tasks; a name that is missing raises `NotRegistered` with the nearest one."""
+    """`app.tasks`: a mapping of names to tasks; a name that is missing raises `NotRegistered` with the nearest one.
 
-    def __init__(self) -> None:
+    The tasks that every app has, as `celery.map`, are found by their names, but are not among those that it lists.
+    """
+
+    def __init__(self, find_builtin: Callable[[str], AnyTask | None] = lambda _name: None) -> None:
         self._tasks: dict[str, AnyTask] = {}
+        self._find_builtin = find_builtin
+        self._builtins: dict[str, AnyTask | None] = {}
 
     def register(self, task: AnyTask) -> None:
         """Add a task.
@@ -37,11 +42,11 @@ class TaskRegistry(Mapping[str, AnyTask]):
         del self._tasks[self[name].name]
 
     def __getitem__(self, name: str) -> AnyTask:
-        try:
-            return self._tasks[name]
-        except KeyError:
+        task: AnyTask | None = self.get(name)
+        if task is None:
             hint = f"import the module that defines it{nearest(name, self._tasks)}"
-            raise NotRegistered(name, hint) from None
+            raise NotRegistered(name, hint)
+        return task
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tasks)
@@ -50,11 +55,18 @@ class TaskRegistry(Mapping[str, AnyTask]):
         return len(self._tasks)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._tasks
+        return name in self._tasks or (isinstance(name, str) and self._builtin(name) is not None)
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return the task of this name, else `default`."""
-        return self._tasks.get(name, default)
+        return self._tasks.get(name) or self._builtin(name) or default
+
+    def _builtin(self, name: str) -> AnyTask | None:
+        if not name.startswith("celery."):
+            return None
+        if name not in self._builtins:
+            self._builtins[name] = self._find_builtin(name)
+        return self._builtins[name]
 
 
 def _origin(task: AnyTask) -> tuple[str, str]:

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import random
 import threading
-from concurrent.futures import Future
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -15,8 +15,9 @@ from msgspec import Struct
 from celeriac.core.ports import ResultListener
 from celeriac.core.retry import backoff_s
 from celeriac.core.states import READY_STATES
-from celeriac.exceptions import BackendUnavailable, DecodeError
+from celeriac.exceptions import BackendUnavailable, DecodeError, ImproperlyConfigured
 from celeriac.wire import result_meta
+from celeriac.wire.result_meta import ResultFormat
 
 RECONNECT_FIRST_S: Final = 0.1
 RECONNECT_MAX_S: Final = 5.0
@@ -33,21 +34,39 @@ class _Status(Struct):
 _status_decoder: Final = msgspec.json.Decoder(_Status)
 
 
+class Hearer(Protocol):
+    """Who wants to know how tasks end. Called in the waiter's thread: it must neither block nor raise."""
+
+    def hear(self, task_id: str, status: str, document: bytes) -> None:
+        """Take the document of a task that has ended; it is not watched for this hearer any more."""
+
+    def fail(self, error: Exception) -> None:
+        """Nothing more will be heard, of any task."""
+
+
 class ResultWaiter:
-    """Wakes who waits for a result.
+    """Wakes who waits for results.
 
     Duties of its one daemon thread, which runs an event loop: 1. keep the listener connected, with back-off; 2. watch the
-    ids that somebody waits for, many at once; 3. resolve their futures when a ready state arrives; 4. stop watching what
-    nobody waits for; 5. fail all when the backend stays away.  Thread-safe.
+    ids that somebody waits for, many at once; 3. tell their hearers when a ready state arrives; 4. stop watching what
+    nobody waits for; 5. tell all hearers when the backend stays away.  Thread-safe.
     """
 
-    def __init__(self, listener: ResultListener, shown_url: str) -> None:
+    def __init__(
+        self,
+        listener: ResultListener,
+        shown_url: str,
+        result_format: Callable[[], ResultFormat] = lambda: result_meta.PLAIN,
+    ) -> None:
         self._listener = listener
+        self._format = result_format
         self._shown_url = shown_url
         self._lock = threading.Lock()
-        self._futures: dict[str, list[Future[bytes]]] = {}
+        self._hearers: dict[str, list[Hearer]] = {}
         self._to_watch: set[str] = set()
         self._to_unwatch: set[str] = set()
+        self._watched: set[str] = set()
+        """What the listener watches, as far as it has been told."""
         self._changing = False
         self._connected = threading.Event()
         self._problem: BackendUnavailable | None = None
@@ -70,29 +89,29 @@ class ResultWaiter:
                 raise self._unavailable()
         return self._listener.reply_to
 
-    def expect(self, task_id: str) -> Future[bytes]:
-        """Return a future of the document with the task's ready state. Call `give_up` when it is wanted no longer."""
-        future: Future[bytes] = Future()
+    def watch(self, ids: Iterable[str], hearer: Hearer) -> None:
+        """Tell `hearer` how these tasks end, or ended; once for each. Call `unwatch` when it is wanted no longer."""
         with self._lock:
             self._ensure_thread_locked()
-            waiting = self._futures.setdefault(task_id, [])
-            waiting.append(future)
-            if len(waiting) == 1:
-                self._to_unwatch.discard(task_id)
-                self._to_watch.add(task_id)
-                self._announce_change()
-        return future
+            for task_id in ids:
+                hearers = self._hearers.setdefault(task_id, [])
+                hearers.append(hearer)
+                if len(hearers) == 1:
+                    self._to_unwatch.discard(task_id)
+                    self._to_watch.add(task_id)
+            self._announce_change()
 
-    def give_up(self, task_id: str, future: Future[bytes]) -> None:
-        """Forget a future; the last one of its task ends the watching."""
+    def unwatch(self, ids: Iterable[str], hearer: Hearer) -> None:
+        """Tell `hearer` no more of these tasks; the last hearer of a task ends the watching. Idempotent."""
         with self._lock:
-            waiting = self._futures.get(task_id)
-            if waiting is None or future not in waiting:
-                return
-            waiting.remove(future)
-            if not waiting:
-                del self._futures[task_id]
-                self._unwatch(task_id)
+            for task_id in ids:
+                hearers = self._hearers.get(task_id)
+                if hearers is None or hearer not in hearers:
+                    continue
+                hearers.remove(hearer)
+                if not hearers:
+                    del self._hearers[task_id]
+                    self._unwatch(task_id)
 
     def close(self, timeout_s: float) -> None:
         """End the thread and fail who still waits. Idempotent, blocking up to `timeout_s` seconds."""
@@ -122,9 +141,8 @@ class ResultWaiter:
         started.wait()
 
     def _unwatch(self, task_id: str) -> None:
-        if task_id in self._to_watch:
-            self._to_watch.discard(task_id)
-        else:
+        self._to_watch.discard(task_id)
+        if task_id in self._watched:
             self._to_unwatch.add(task_id)
             self._announce_change()
 
@@ -173,7 +191,7 @@ class ResultWaiter:
                 await self._listener.open(self._deliver)
                 with self._lock:
                     # What came while there was no connection, and what a failed attempt may not have watched.
-                    self._to_watch.update(self._futures)
+                    self._to_watch.update(self._hearers)
                     self._announce_change()
                 self._connected.set()
                 failures, away_since = 0, None
@@ -210,6 +228,8 @@ class ResultWaiter:
                 self._changing = False
                 watch, self._to_watch = self._to_watch, set()
                 unwatch, self._to_unwatch = self._to_unwatch, set()
+                self._watched -= unwatch
+                self._watched |= watch
             if unwatch:
                 await self._listener.unwatch(unwatch)
             if watch:
@@ -217,33 +237,33 @@ class ResultWaiter:
 
     def _deliver(self, task_id: str, document: bytes) -> None:
         """Take a document from the listener."""
-        if _status_of(document) not in READY_STATES:
+        status = status_of(document, self._format)
+        if status not in READY_STATES:
             return
         with self._lock:
-            futures = self._futures.pop(task_id, None)
-            if futures is None:
+            hearers = self._hearers.pop(task_id, None)
+            if hearers is None:
                 return
             self._unwatch(task_id)
-        for future in futures:
-            if future.set_running_or_notify_cancel():
-                future.set_result(document)
+        for hearer in hearers:
+            hearer.hear(task_id, status, document)
 
     def _fail_all(self, error: Exception) -> None:
         with self._lock:
-            futures = [future for waiting in self._futures.values() for future in waiting]
-            self._futures.clear()
+            hearers = {id(hearer): hearer for some in self._hearers.values() for hearer in some}
+            self._hearers.clear()
             self._to_watch.clear()
-        for future in futures:
-            if future.set_running_or_notify_cancel():
-                future.set_exception(error)
+        for hearer in hearers.values():
+            hearer.fail(error)
 
 
-def _status_of(document: bytes) -> str:
+def status_of(document: bytes, form: Callable[[], ResultFormat]) -> str:
+    """Return the state in a document, without reading the rest where that can be; FAILURE for what is no document."""
     try:
         return _status_decoder.decode(document).status
     except msgspec.DecodeError:
-        pass  # compressed, or no document at all: the careful way tells
+        pass  # compressed, in another form, or no document at all: the careful way tells
     try:
-        return result_meta.decode(document).status
-    except DecodeError:
+        return result_meta.decode(document, form()).status
+    except (DecodeError, ImproperlyConfigured):
         return "FAILURE"  # whoever waits gets the document, and with it the error

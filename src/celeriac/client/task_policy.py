@@ -41,8 +41,17 @@ def make_policy(task: Task[Any, Any], settings: Settings) -> Policy:
         retry_jitter=task.retry_jitter,
         ignore_result=task.ignore_result,
         store_errors_even_if_ignored=task.store_errors_even_if_ignored,
+        acks_late=task.acks_late,
+        acks_on_failure=_acks(task, task.acks_on_failure),
+        acks_on_timeout=_acks(task, task.acks_on_timeout),
+        reject_on_worker_lost=task.reject_on_worker_lost,
+        retry_on_worker_lost=task.retry_on_worker_lost,
         soft_time_limit_s=soft_s,
         time_limit_s=hard_s,
         crash_limit=settings.task_crash_limit,
         loss_limit=settings.task_loss_limit,
     )
+
+
+def _acks(task: Task[Any, Any], own: bool | None) -> bool:
+    return task.acks_on_failure_or_timeout if own is None else own

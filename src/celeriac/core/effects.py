@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from celeriac.core.message import Message
+from celeriac.core.workflow import ChordOpening, Part
 
 
 class Ack(Struct, tag="ack", array_like=True, frozen=True):
@@ -45,19 +46,35 @@ class Record(Struct, array_like=True):
 class Settlement(Struct):
     """One delivery's end. Brokers apply it as a whole or, when the lease is lost, not at all.
 
-    The order is fixed: publish follow-ups, store results, settle the message.
+    The order is fixed: join chords, publish follow-ups, store results, settle the message.
     """
 
     tag: Any
     verdict: Verdict
     publish: list[Message] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
+    parts: list[Part] = []
+    """Of chords that this end belongs to.  One that completes its chord holds up everything else, unless that is in `closes`."""
+    closes: list[str] = []
+    """Group ids of chords whose body is in `publish`, or has failed for good."""
 
 
 class Lost(Struct, frozen=True):
     """Answer to a settlement that changed nothing, because the message is not ours any more."""
 
     tag: Any
+
+
+class Follows(Struct, array_like=True):
+    """Everything that one end leads to, written out: what an executor reports and the settler carries out."""
+
+    publish: list[Message] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    openings: list[ChordOpening] = field(default_factory=list)
+    """Chords whose header is among `publish`: their sizes are set before."""
+    parts: list[Part] = field(default_factory=list)
+    closes: list[str] = field(default_factory=list)
+    """Group ids of chords that are over with this."""
 
 
 class Invoke(Struct):
@@ -73,6 +90,10 @@ class Invoke(Struct):
     """Set for an errback: what the task failed with."""
     traceback: str | None = None
     """With `error`: its traceback as text."""
+    failed: dict[str, Any] | None = None
+    """With `error`: the signature of what failed without having run, where that is not the task itself."""
+    same_task: bool = False
+    """It is the task itself, under its own id and with its own place in the workflow: nothing is added to its signature."""
 
 
 class Again(Struct):
@@ -87,11 +108,25 @@ class Again(Struct):
 
 
 class Keep(Struct):
-    """A state to store for the task itself."""
+    """A state to store, for the task itself or for one that will never run because of it."""
 
     state: str
     result: Any
     traceback: str | None = None
+    id: str = ""
+    """Empty: the task itself."""
+
+
+class Join(Struct):
+    """A chord is told how one of its members has ended."""
+
+    group_id: str
+    member_id: str
+    index: int | None
+    state: str
+    result: Any
+    body: dict[str, Any] | None = None
+    """The signature of the chord's body, unless it is the one in the task's own message."""
 
 
 class Effects(Struct):
@@ -101,3 +136,8 @@ class Effects(Struct):
     keep: Keep | None = None
     invoke: list[Invoke] = field(default_factory=list)
     again: Again | None = None
+    foregone: list[Keep] = []
+    """What is stored for tasks that will never run now."""
+    joins: list[Join] = []
+    closes: list[str] = []
+    """Group ids of chords that are over with this."""

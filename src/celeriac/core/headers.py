@@ -9,14 +9,25 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from celeriac.core.unique import Mark
 from celeriac.exceptions import BadMessage
 
 CRASHES: Final = "celeriac_crashes"
 """Header of ours: how often an executor died while it ran this task. Absent in messages that never crashed one."""
 LOSSES: Final = "celeriac_losses"
 """Header of ours: how often the message went down with a whole worker, where the broker keeps no such count itself."""
+RATE_LIMIT_KEY: Final = "celeriac_rate_limit_key"
+"""Header of ours: for whom the rate of its task counts this call, worked out by its sender."""
+MAX_CONCURRENCY_KEY: Final = "celeriac_max_concurrency_key"
+"""Header of ours: for whom the permits of its task count this call, worked out by its sender."""
+GROUP_LIMIT: Final = "celeriac_group_limit"
+"""Of a group's member: the group's id, and how many of its tasks may run at once."""
+SLOT: Final = "celeriac_slot"
+"""Header of ours: the start that was reserved for it, in Unix seconds of whoever keeps the rate."""
 
-Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
+# Half a character (a lone surrogate) is a text in JSON, but none that a broker or a store can be given.
+Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f\ud800-\udfff]+$")]
+LimitKey = Annotated[str, Meta(max_length=255, pattern=r"^[^\ud800-\udfff]*$")]
 Seconds = Annotated[float, Meta(ge=0, le=10_000_000)]
 Count = Annotated[int, Meta(ge=0, le=2**31)]
 
@@ -33,6 +44,10 @@ class TaskHeaders(Struct, frozen=True):
     """Hard limit, soft limit: Celery's order."""
     celeriac_crashes: Count = 0
     celeriac_losses: Count = 0
+    celeriac_rate_limit_key: LimitKey | None = None
+    celeriac_max_concurrency_key: LimitKey | None = None
+    celeriac_slot: Annotated[float, Meta(ge=0, le=1e11)] | None = None
+    celeriac_unique: Mark | None = None
 
 
 def read_headers(headers: Mapping[str, Any]) -> TaskHeaders:
@@ -44,6 +59,14 @@ def read_headers(headers: Mapping[str, Any]) -> TaskHeaders:
         return msgspec.convert(headers, TaskHeaders)
     except msgspec.ValidationError as error:
         raise BadMessage(f"bad message headers: {error}") from None
+
+
+def read_id(headers: Mapping[str, Any]) -> str | None:
+    """Return the id of a message whose other headers may be wrong; None when it is wrong itself."""
+    try:
+        return msgspec.convert(headers.get("id"), Name)
+    except msgspec.ValidationError:
+        return None
 
 
 def to_timestamp(text: str | None, header: str) -> float | None:
@@ -63,3 +86,12 @@ def to_timestamp(text: str | None, header: str) -> float | None:
 def to_header(timestamp: float) -> str:
     """Write a Unix time as Celery does: ISO 8601, UTC, with offset."""
     return datetime.fromtimestamp(timestamp, UTC).isoformat()
+
+
+def with_escaped_texts(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the headers with what is for people only in a form that every broker can carry.
+
+    Celery sends these texts as they are, lone surrogates included, as odd names of files have them; not every broker takes that.
+    """
+    shown = {name: text for name in ("argsrepr", "kwargsrepr") if isinstance(text := headers.get(name), str)}
+    return {**headers, **{name: text.encode("utf-8", "backslashreplace").decode() for name, text in shown.items()}}

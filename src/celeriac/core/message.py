@@ -14,7 +14,7 @@ class Message(Struct, array_like=True):
     """
 
     queue: str
-    """The queue it goes to, or came from."""
+    """The queue it goes to, or came from. Empty: the exchange decides."""
     headers: dict[str, Any]
     """Celery's task headers (protocol 2); for protocol 1 those that its body tells, made at the boundary."""
     body: bytes
@@ -24,7 +24,7 @@ class Message(Struct, array_like=True):
     content_encoding: str = "utf-8"
     exchange: str = ""
     routing_key: str | None = None
-    """None: the queue's own name, as for every direct queue."""
+    """None: the queue's own name, as for every direct queue.  With a queue, exchange and key only tell how it came there."""
     not_before: float | None = None
     """Unix seconds before which the broker must not hand it out; from the delay it goes to the head of its queue."""
 
@@ -68,6 +68,15 @@ class Revocation(Struct):
     expires_at: float
     terminate: bool = False
     signal: str = "SIGTERM"
+
+
+class Delayed(Struct, frozen=True):
+    """What has to be known of a message to find it in the broker's delay."""
+
+    queue: str
+    task_id: str
+    due: float
+    """Its `not_before`, to the last bit."""
 
 
 class QueueDepth(Struct):

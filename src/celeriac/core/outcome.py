@@ -6,6 +6,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from celeriac.core.workflow import EndedMember
+
 
 class Succeeded(Struct, tag="succeeded"):
     """The task returned."""
@@ -45,8 +47,15 @@ class Ignored(Struct, tag="ignored"):
 class Rejected(Struct, tag="rejected"):
     """The task raised `Reject`."""
 
-    reason: str
+    exc: BaseException
+    traceback: str
     requeue: bool
+
+
+class ReplacedBy(Struct, tag="replaced"):
+    """Another task gives the result, under the same id."""
+
+    signature: dict[str, Any]
 
 
 class TimedOut(Struct, tag="timed-out"):
@@ -60,6 +69,8 @@ class Crashed(Struct, tag="crashed"):
 
     reason: str
     crashes: int
+    parked: bool = True
+    """False: the task has failed like any other, because its policy does not have it run again."""
 
 
 class Revoked(Struct, tag="revoked"):
@@ -67,6 +78,8 @@ class Revoked(Struct, tag="revoked"):
 
     reason: str
     """`revoked`, `expired` or `terminated`, Celery's words."""
+    signum: int | None = None
+    """Number of the signal that terminated it."""
 
 
 class Unrunnable(Struct, tag="unrunnable"):
@@ -76,7 +89,49 @@ class Unrunnable(Struct, tag="unrunnable"):
     reason: str
 
 
-Outcome = Succeeded | Failed | RetryAsked | Ignored | Rejected | TimedOut | Crashed | Revoked | Unrunnable
+class Unopened(Struct, tag="unopened"):
+    """The message is to be parked without being opened, but may be a member of a chord, which is to hear of it."""
 
-Ending = TimedOut | Crashed | Revoked
+    reason: str
+
+
+class Joined(Struct, tag="joined"):
+    """The task had ended before, and with it the last member of a chord's header: what is to be concluded is the chord."""
+
+    group_id: str
+    parts: list[bytes]
+    structure: bytes | None = None
+    body: bytes = b""
+    """See `Part.body`."""
+    problem: str = ""
+    """Why its parts are not opened: the chord fails with that."""
+
+
+class ChordEnded(Struct, tag="chord-ended"):
+    """As `Joined`, opened."""
+
+    group_id: str
+    members: list[EndedMember]
+    """In the order of the header."""
+    body: dict[str, Any]
+    """The signature that is to run now, if the members allow it."""
+    error: BaseException | None = None
+    """Why it can't run, whatever the members say."""
+
+
+Outcome = (
+    Succeeded
+    | Failed
+    | RetryAsked
+    | Ignored
+    | Rejected
+    | ReplacedBy
+    | TimedOut
+    | Crashed
+    | Revoked
+    | Unrunnable
+    | ChordEnded
+)
+
+Ending = TimedOut | Crashed | Revoked | Unopened | Joined
 """Outcomes that the core finds, not the executor; they cross the boundary as a frame of their own."""

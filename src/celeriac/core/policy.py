@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
 from msgspec.structs import replace
+
+LOSSES_BEYOND: Final = 1
+"""How much later than at `loss_limit` a broker parks a message by itself: at the limit a worker is to have everyone told of its end."""
 
 
 class Policy(Struct, frozen=True):
@@ -18,6 +23,11 @@ class Policy(Struct, frozen=True):
     retry_jitter: bool = True
     ignore_result: bool = False
     store_errors_even_if_ignored: bool = False
+    acks_late: bool = True
+    acks_on_failure: bool = True
+    acks_on_timeout: bool = True
+    reject_on_worker_lost: bool = True
+    retry_on_worker_lost: bool = False
     soft_time_limit_s: float | None = None
     time_limit_s: float | None = None
     crash_limit: int = 3

@@ -8,11 +8,17 @@ call may try to connect once.  None of them retries in a loop; the callers do, b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from celeriac.core.effects import Lost, Record, Settlement
-from celeriac.core.message import DeadLetter, Delivery, Message, QueueDepth, Revocation
+from celeriac.core.message import DeadLetter, Delayed, Delivery, Message, QueueDepth, Revocation
+from celeriac.core.priorities import First
+from celeriac.core.queues import QueueTable
+from celeriac.core.workflow import ChordOpening, ChordState, Collected, Completed, Part
+
+Conclude = Callable[[Sequence[Message]], Sequence[Message | None]]
+"""What becomes of messages that are taken out of their delay."""
 
 
 class Producer(Protocol):
@@ -22,6 +28,8 @@ class Producer(Protocol):
         """Send all messages and return when the broker has taken every one of them.
 
         A message with `not_before` in the future is kept by the broker until then.  Queues that do not exist are created.
+        A message without a queue goes to every queue that is bound to its exchange for its routing key, in one step; where there
+        is none and the exchange is no fanout, raises `Unroutable` when all other messages have been sent.
         Raises `BrokerUnavailable` when nothing was sent for certain, `PublishTimeout` when the deadline `timeout_s` (over
         everything: connect, send, confirm) passed and the outcome is not known.  Repeating a publish may double a message.
         """
@@ -57,6 +65,13 @@ class Admin(Protocol):
     def revoke(self, revocations: Sequence[Revocation]) -> None:
         """Keep revocations where every worker finds them, also one that starts later. Idempotent."""
 
+    def withdraw_delayed(self, revocations: Sequence[Revocation], conclude: Conclude, timeout_s: float) -> int:
+        """Take what is revoked out of its delay, for about `timeout_s` at most, and return how many messages it was.
+
+        `conclude` is given messages that were found, before any is taken, and says for each what is to take its place, due at
+        once; None: nothing.  A broker that cannot look into its delay returns 0.
+        """
+
     def close(self) -> None:
         """Close the connection; idempotent."""
 
@@ -68,8 +83,12 @@ class Consumer(Protocol):
     worker takes it over.
     """
 
-    async def open(self, owner: str, queues: Sequence[str]) -> None:
+    async def open(self, owner: str, queues: Sequence[str], concurrency: Mapping[str, int] | None = None) -> None:
         """Connect, create missing queues, and take the lease. `owner` is unique per start of a worker.
+
+        `queues` are names or aliases.  Of a queue in `concurrency` never more than so many messages are claimed and not
+        settled; others flow on meanwhile.  A broadcast among them is a queue of the owner's own, that lasts as long as its lease
+        (RabbitMQ: its connection).
 
         Called again after a failure: it reconnects and keeps the identity.  Returns normally even if the lease was lost in
         between; `heartbeat` tells that.
@@ -81,10 +100,14 @@ class Consumer(Protocol):
         Returns an empty list when the time passed, or earlier if it likes.  Cancelling a waiting `claim` loses nothing.
         """
 
-    async def settle(self, batch: Sequence[Settlement]) -> list[Lost]:
+    async def settle(self, batch: Sequence[Settlement]) -> list[Lost | Completed]:
         """Publish the follow-ups, store the records if `stores_records`, then settle; return those no longer ours.
 
-        What is lost has had no effect where the broker can promise it.  Idempotent in that a repeat after an unknown outcome
+        With `stores_records` it also joins the parts, before anything else, as `ResultWriter.join` does.  When one of them makes its
+        chord complete and the group is not in `closes`, that is answered with `Completed`, and nothing else of the settlement is done:
+        the message stays ours.  The groups in `closes` are closed with the rest.
+
+        A message whose follow-up is unroutable is parked.  What is lost has had no effect where the broker can promise it.  Idempotent in that a repeat after an unknown outcome
         reports `Lost` for what had been done.
         """
 
@@ -96,6 +119,15 @@ class Consumer(Protocol):
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """As `Producer.publish`, from the worker's own connection."""
+
+    hastens: bool
+    """True when `hasten` can do it; else what is delayed comes when it is due."""
+
+    ahead_s: float
+    """Seconds by which the clock that ends delays is ahead of this machine's, as far as is known; negative: behind."""
+
+    async def hasten(self, delayed: Sequence[Delayed]) -> int:
+        """Make delayed messages due now, to the heads of their queues, and return how many were found there. Idempotent."""
 
     async def heartbeat(self) -> bool:
         """Renew the lease; False when it had run out and the claims belong to others now (a new lease is taken then)."""
@@ -127,6 +159,34 @@ class ResultReader(Protocol):
 
     def forget(self, ids: Sequence[str]) -> None:
         """Delete results. Idempotent."""
+
+    def save_group(self, group_id: str, payload: bytes, expires_s: float | None) -> None:
+        """Keep the document of a group, which says of which results it consists. Idempotent."""
+
+    def fetch_group(self, group_id: str) -> bytes | None:
+        """Return the document of a saved group."""
+
+    def forget_group(self, group_id: str) -> None:
+        """Delete the document of a saved group, not its results. Idempotent."""
+
+    def open_chords(self, openings: Sequence[ChordOpening]) -> None:
+        """Set the sizes of chords, before any of their members is sent.
+
+        Idempotent; a chord that is closed stays so, and parts that are in stay in.  Raises `ImproperlyConfigured` when this backend
+        does not count (`Backend.counts_chords`).
+        """
+
+    def extend_chord(self, group_id: str, member_id: str, expires_s: float | None) -> None:
+        """Have an open chord wait for one more member. Idempotent for each `member_id`."""
+
+    def chords(self, group_ids: Sequence[str] | None = None, limit: int = 100) -> list[ChordState]:
+        """Return open chords, those first that have seen no progress for longest; with `group_ids` only these."""
+
+    def collect(self, group_id: str) -> Collected:
+        """Return the parts of a chord."""
+
+    def close_chords(self, group_ids: Sequence[str]) -> None:
+        """As `ResultWriter.close_chords`."""
 
     def close(self) -> None:
         """Close the connection; idempotent."""
@@ -163,6 +223,25 @@ class ResultWriter(Protocol):
     async def store(self, records: Sequence[Record]) -> None:
         """Store all records; a stored SUCCESS is not overwritten. Idempotent."""
 
+    async def open_chords(self, openings: Sequence[ChordOpening]) -> None:
+        """As `ResultReader.open_chords`."""
+
+    async def join(self, parts: Sequence[Part]) -> list[bool]:
+        """Add parts to their chords, and tell for each whether its member has to finish the chord.
+
+        A member counts once, however often it comes.  The finisher is the member with which the chord was first seen complete; asking
+        again it is told so again, until the chord is closed.  A part for a chord whose size is not known yet is kept.
+        """
+
+    async def collect(self, group_id: str) -> Collected:
+        """Return the parts of a chord."""
+
+    async def close_chords(self, group_ids: Sequence[str]) -> None:
+        """Forget parts and sizes; that a chord is closed stays known for as long as its parts would have been kept. Idempotent."""
+
+    async def chords(self, limit: int) -> list[ChordState]:
+        """As `ResultReader.chords`."""
+
     async def close(self) -> None:
         """Close the connection; idempotent."""
 
@@ -172,6 +251,10 @@ class Broker(Protocol):
 
     durable: bool
     """False for the memory broker."""
+    urgent_first: First
+    """Which priority numbers in messages it hands out first: RabbitMQ the high ones, all others the low ones."""
+    queues: QueueTable
+    """What the program has declared. The app and the broker share it: its sides look here when they have to make a queue."""
 
     def producer(self) -> Producer: ...
 
@@ -188,6 +271,8 @@ class Backend(Protocol):
 
     stores: bool
     """False when results are neither stored nor sent (the disabled backend)."""
+    counts_chords: bool
+    """False when it can't tell the last member of a chord from the others: then the operations on chords raise."""
 
     def reader(self) -> ResultReader: ...
 

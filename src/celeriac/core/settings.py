@@ -6,153 +6,112 @@ is put together from keyword arguments, objects and the environment is the clien
 
 from __future__ import annotations
 
-import difflib
+import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from datetime import tzinfo
+from types import MappingProxyType
+from typing import Any, Final
 
 import msgspec
-from msgspec import Meta, Struct, field
 
+from celeriac.core.rates import interval_of
+from celeriac.core.setting_names import old_names, unknown_names
+from celeriac.core.setting_secrets import censor, shown_value
+from celeriac.core.setting_values import plain, type_text
+from celeriac.core.setting_without_effect import WITHOUT_EFFECT
+from celeriac.core.settings_service import ServiceSettings
+from celeriac.core.states import FAILURE
 from celeriac.exceptions import ImproperlyConfigured
 
-PositiveFloat = Annotated[float, Meta(gt=0)]
-NonNegativeFloat = Annotated[float, Meta(ge=0)]
-PositiveInt = Annotated[int, Meta(ge=1)]
-NonNegativeInt = Annotated[int, Meta(ge=0)]
 
+class Settings(ServiceSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A checked snapshot of all settings.
 
-class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A checked snapshot of all settings."""
+    Each family stands in a file of its own, one struct upon the other (a struct can have one base only): `settings_broker`,
+    `settings_result`, `settings_task`, `settings_worker`, `settings_service`.
+    """
 
-    # -- broker ------------------------------------------------------------------------------------------------------
-    broker_url: str | None = None
-    """None: the embedded broker, a SQLite file under the working directory."""
-    broker_connection_timeout: PositiveFloat = 2.0
-    """Seconds for one attempt to connect."""
-    broker_heartbeat: NonNegativeFloat = 10.0
-    """Seconds; AMQP's heartbeat. 0 switches it off."""
-    broker_transport_options: dict[str, Any] = field(default_factory=dict)
-    """Redis: `global_keyprefix` (text), `priority_steps` (list of int), `sep` (text), as in Celery."""
-    publish_timeout_s: PositiveFloat = 5.0
-    """The whole of a publish: connecting, sending, confirming and every retry."""
+    def expires_of(self, state: str) -> float | None:
+        """Return how long a result of this state is kept, in seconds; None: for ever."""
+        if state == FAILURE and self.result_failure_expires is not None:
+            return self.result_failure_expires or None
+        return self.result_expires
 
-    # -- results -----------------------------------------------------------------------------------------------------
-    result_backend: str | None = None
-    """None: results are not kept, unless the broker is the embedded one, which keeps them in its file."""
-    result_backend_transport_options: dict[str, Any] = field(default_factory=dict)
-    """Redis: `global_keyprefix` (text)."""
-    result_expires: NonNegativeFloat | None = 86_400.0
-    """Seconds a result is kept; None (or 0, as in Celery) for ever."""
-    result_extended: bool = False
-    """Store name, arguments, worker, retries and queue with each result."""
-    result_serializer: str = "json"
-    result_persistent: bool = False
-    """`rpc://`: results survive a restart of the broker."""
-    result_max_bytes: PositiveInt = 16 * 1024 * 1024
-    """A larger result fails its task."""
+    @property
+    def chord_expires_s(self) -> float | None:
+        """How long what is known of an unfinished chord is kept after its last progress, in seconds; None: for ever."""
+        return self.result_expires if self.result_chord_expires is None else self.result_chord_expires or None
 
-    # -- tasks -------------------------------------------------------------------------------------------------------
-    task_serializer: str = "json"
-    accept_content: tuple[str, ...] = ("json",)
-    task_message_max_bytes: PositiveInt = 1024 * 1024
-    """A larger message is refused at the call, and parked on arrival."""
-    task_default_queue: str = "celery"
-    task_default_priority: Annotated[int, Meta(ge=0, le=255)] | None = None
-    task_default_queue_type: str = "quorum"
-    """RabbitMQ: the type of queues that we create. A queue that exists is used as it is."""
-    task_queue_max_priority: Annotated[int, Meta(ge=1, le=255)] | None = None
-    """RabbitMQ: `x-max-priority` of classic queues that we create."""
-    task_routes: dict[str, Any] = field(default_factory=dict)
-    """Task name or glob -> queue name, or a dict of options with `queue`."""
-    task_ignore_result: bool = False
-    task_store_errors_even_if_ignored: bool = False
-    task_track_started: bool = False
-    task_time_limit: PositiveFloat | None = 3600.0
-    """Seconds; the hard limit. None: none."""
-    task_soft_time_limit: PositiveFloat | None = 3540.0
-    """Seconds; `SoftTimeLimitExceeded` is raised in the task. None: none."""
-    task_max_retries: NonNegativeInt | None = 3
-    """For tasks that do not say. None: without a limit."""
-    task_retry_backoff: NonNegativeFloat = 1.0
-    """Seconds: first step of the back-off of automatic retries."""
-    task_retry_backoff_max: PositiveFloat = 600.0
-    """Seconds."""
-    task_always_eager: bool = False
-    task_eager_propagates: bool = False
-    task_store_eager_result: bool = False
-    task_crash_limit: PositiveInt = 3
-    """A task whose executor died this often is parked."""
-    task_loss_limit: PositiveInt = 20
-    """A message that went down with a whole worker this often is parked."""
-    dead_letter_expires_s: PositiveFloat = 7 * 86_400.0
-    """How long parked messages are kept."""
-    task_revoke_expires_s: PositiveFloat = 86_400.0
-    """How long a revocation is kept."""
+    def __repr__(self) -> str:
+        """Show what is not the default, without secrets: a traceback with local variables may stand in any log."""
+        return f"Settings({', '.join(f'{name}={shown_value(name, value)}' for name, value in self.__rich_repr__())})"
 
-    # -- worker ------------------------------------------------------------------------------------------------------
-    worker_concurrency: NonNegativeInt | None = None
-    """Process executors; None: one per processor."""
-    worker_threads: NonNegativeInt = 0
-    """Threads of the thread executor; 0: none, unless a task asks for it."""
-    worker_async_concurrency: NonNegativeInt = 100
-    """Coroutines at once in the async executor."""
-    worker_lease_s: Annotated[float, Meta(ge=1)] = 10.0
-    """After this long without a sign of life another worker takes over what this one had claimed."""
-    worker_heartbeat_s: Annotated[float, Meta(ge=0.1)] = 3.0
-    """How often the lease is renewed; well below `worker_lease_s`."""
-    worker_prefetch_max: NonNegativeInt = 64
-    """Most messages that one executor is given ahead of its free slots."""
-    worker_prefetch_window_s: NonNegativeFloat = 0.02
-    """How many seconds' worth of short tasks an executor is given ahead. 0: nothing ahead."""
-    worker_prefetch_hold_s: PositiveFloat = 1.0
-    """Unstarted messages for which no slot came free in this time go back to the broker."""
-    worker_shutdown_grace_s: NonNegativeFloat = 25.0
-    """How long a warm shutdown waits for running tasks before it gives them back."""
-    worker_soft_shutdown_timeout: NonNegativeFloat = 0.0
-    """Seconds that a cold shutdown leaves to running tasks, which makes it a soft one. 0: none."""
-    worker_max_tasks_per_child: PositiveInt | None = None
-    worker_max_memory_per_child: PositiveInt | None = None
-    """KiB of resident memory, looked at after each task."""
-    worker_start_timeout_s: PositiveFloat = 60.0
-    """How long an executor may take to import the app."""
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        default = Settings()
+        changed = [name for name in self.__struct_fields__ if getattr(self, name) != getattr(default, name)]
+        return [(name, censor(name, getattr(self, name))) for name in changed]
 
 
 SETTING_NAMES: Final = frozenset(Settings.__struct_fields__)
+KNOWN_NAMES: Final = SETTING_NAMES | WITHOUT_EFFECT.keys()
+OLD_NAMES: Final = old_names(KNOWN_NAMES)
+"""Celery's names before version 4 -> the names since; empty for what Celery has dropped."""
 
 
-def check_name(name: str) -> None:
-    """Raise `ImproperlyConfigured` for a setting that does not exist, with the nearest one that does."""
-    if name in SETTING_NAMES:
-        return
-    near = difflib.get_close_matches(name, SETTING_NAMES, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ImproperlyConfigured(f"unknown setting {name!r}{hint}")
-
-
-def make_settings(values: Mapping[str, Any]) -> Settings:
-    """Check all values and return the snapshot.
+def make_settings(values: Mapping[str, Any], defaults: Mapping[str, Any] = MappingProxyType({})) -> Settings:
+    """Check all values and return the snapshot; `defaults` are those of a profile.
 
     Raises `ImproperlyConfigured` that names the setting which is unknown, has the wrong type or is out of its range.
     """
-    for name in values:
-        check_name(name)
-    for name, value in values.items():
-        # One at a time, because msgspec's message names the field only for nested values.
-        try:
-            msgspec.convert({name: value}, Settings)
-        except msgspec.ValidationError as error:
-            raise ImproperlyConfigured(f"setting {name!r} = {value!r}: {error}") from None
-    settings = msgspec.convert(dict(values), Settings)
+    unknown = values.keys() - SETTING_NAMES
+    if unknown:
+        raise ImproperlyConfigured(unknown_names(unknown, KNOWN_NAMES))
+    checked = {name: check_value(name, value) for name, value in values.items()}
+    settings = msgspec.convert({**defaults, **checked}, Settings)
     if settings.result_expires == 0:
         settings = msgspec.structs.replace(settings, result_expires=None)
+    _check_together(settings, values)
+    return settings
+
+
+def check_value(name: str, value: Any) -> Any:
+    """Return the value of one setting in its plain form. Raises `ImproperlyConfigured` that says what was wanted."""
+    value = plain(name, value, Settings)
+    try:
+        # One at a time, because msgspec's message names the field only for nested values.
+        msgspec.convert({name: value}, Settings)
+        if value == math.inf or (name == "timezone" and not isinstance(value, str | tzinfo | None)):
+            raise ValueError(name)  # what no schema can say
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"setting {name!r} = {shown_value(name, value)}: wanted is {type_text(name, Settings)}"
+        ) from None
+    if name == "task_protocol" and value != 2:
+        raise ImproperlyConfigured(
+            f"setting 'task_protocol' = {value!r}: messages are written in version 2 only, because version 1 cannot tell"
+            " a task's root and parent; it is still read"
+        )
+    return value
+
+
+def _check_together(settings: Settings, given: Mapping[str, Any]) -> None:
     soft, hard = settings.task_soft_time_limit, settings.task_time_limit
-    if soft is not None and hard is not None and soft >= hard and "task_soft_time_limit" in values:
+    if soft is not None and hard is not None and soft >= hard and "task_soft_time_limit" in given:
         raise ImproperlyConfigured(
             f"task_soft_time_limit ({soft:g} s) must be below task_time_limit ({hard:g} s), else the task never sees it"
         )
+    try:
+        interval_of(settings.task_default_rate_limit)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"setting 'task_default_rate_limit': {error}") from None
     if settings.worker_heartbeat_s * 2 > settings.worker_lease_s:
         raise ImproperlyConfigured(
             f"worker_heartbeat_s ({settings.worker_heartbeat_s:g} s) must be at most half of worker_lease_s"
             f" ({settings.worker_lease_s:g} s), else one late heartbeat loses the lease"
         )
-    return settings
+    urls = {settings.broker_url, settings.broker_read_url, settings.broker_write_url} - {None}
+    if len(urls) > 1:
+        raise ImproperlyConfigured(
+            "broker_url, broker_read_url and broker_write_url name different brokers: an app reads and writes on one;"
+            " for two brokers make two apps"
+        )

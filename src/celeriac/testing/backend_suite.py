@@ -14,7 +14,8 @@ To run it against a backend of yours, subclass `BackendSuite` in a test module a
 For failures that show what was compared, put `pytest.register_assert_rewrite("celeriac.testing")` into `conftest.py`.
 
 `make_backend` opens a place that is empty when the test begins.  A backend that sends results to a reply queue instead of
-storing them sets `keeps = False`.  The optional fixture `cut_connections` returns a function `()` that breaks every connection
+storing them sets `keeps = False`.  Chords and saved groups are asked of those that have `counts_chords`; of the others, an error
+that names the cure.  The optional fixture `cut_connections` returns a function `()` that breaks every connection
 to the store while the store goes on.
 """
 
@@ -29,11 +30,13 @@ from celeriac.core.ports import Backend
 from celeriac.core.states import FAILURE, RETRY, STARTED, SUCCESS
 from celeriac.exceptions import BackendUnavailable
 from celeriac.testing.backend_base import BackendCases, CutConnections, MakeBackend, Watcher, make_record, new_id
+from celeriac.testing.backend_chord_cases import ChordCases
+from celeriac.testing.backend_group_cases import GroupCases
 
 __all__ = ["BackendCases", "BackendSuite", "CutConnections", "MakeBackend", "Watcher", "make_record", "new_id"]
 
 
-class BackendSuite(BackendCases):
+class BackendSuite(ChordCases, GroupCases, BackendCases):
     """Everything that is asked of a result backend."""
 
     # -- reading and writing ---------------------------------------------------------------------------------------

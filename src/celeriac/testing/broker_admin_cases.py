@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
+
+from msgspec.structs import replace
 
 from celeriac.core.effects import Dead
-from celeriac.core.message import Revocation
+from celeriac.core.message import Message, Revocation
 from celeriac.core.ports import Broker
+from celeriac.core.revoking import stamp_id
 from celeriac.testing.broker_base import QUEUE, BrokerCases, Worker, make_message, make_messages
 
 
@@ -112,6 +116,63 @@ class AdminCases(BrokerCases):
         async def scenario() -> None:
             async with self.working(broker) as worker:
                 await self._see(worker, [in_force])
+
+        asyncio.run(scenario())
+
+    def test_a_revocation_may_have_an_id_of_any_characters(self, broker: Broker) -> None:
+        odd = Revocation(stamp_id("tenant", {"name": 'é "\\\n', "n": [1, None]}), time.time() + 3600, terminate=True)
+        with self.administering(broker) as admin:
+            admin.revoke([odd])
+
+        async def scenario() -> None:
+            async with self.working(broker) as worker:
+                await self._see(worker, [odd])
+
+        asyncio.run(scenario())
+
+    def test_what_is_revoked_is_taken_out_of_its_delay(self, broker: Broker) -> None:
+        if not self.purges_delayed:
+            with self.administering(broker) as admin:
+                assert admin.withdraw_delayed([Revocation("x", time.time() + 60)], lambda found: [], 5.0) == 0
+            return
+        later = time.time() + 3600
+        dropped, replaced, kept, ready = make_messages(4)
+        stamped = make_message("suite-other")
+        stamped.headers |= {"stamped_headers": ["tenant", "ä"], "stamps": {"tenant": ["acme"], "ä": 7}}
+        for message in (dropped, replaced, kept, stamped):
+            message.not_before = later
+        self.publish(broker, dropped, replaced, kept, ready, stamped)
+        many = [f"other-{number}" for number in range(30)]  # more than can be looked for one by one
+        found: list[str] = []
+
+        def conclude(messages: Sequence[Message]) -> list[Message | None]:
+            found.extend(message.id for message in messages)
+            instead = replace(replaced, headers={**replaced.headers, "instead": 1}, not_before=None)
+            return [instead if message.id == replaced.id else None for message in messages]
+
+        def revoked(*ids: str) -> list[Revocation]:
+            return [Revocation(one, later) for one in ids]
+
+        with self.administering(broker) as admin:
+            self.wait_for_depth(admin, ready=1, delayed=3)
+            assert admin.withdraw_delayed(revoked("nobody", *many), conclude, 30.0) == 0
+            assert found == []
+            assert admin.withdraw_delayed(revoked(dropped.id, ready.id), conclude, 30.0) == 1
+            assert admin.withdraw_delayed(revoked(replaced.id, dropped.id, *many), conclude, 30.0) == 1
+            assert found == [dropped.id, replaced.id]
+            self.wait_for_depth(admin, ready=2, delayed=1)
+            assert admin.withdraw_delayed(revoked(stamp_id("tenant", "zebra"), stamp_id("ä", 8)), conclude, 30.0) == 0
+            assert admin.withdraw_delayed(revoked(stamp_id("ä", 7)), conclude, 30.0) == 1
+            assert found == [dropped.id, replaced.id, stamped.id]
+            self.wait_for_depth(admin, "suite-other", ready=0, delayed=0)
+
+        async def scenario() -> None:
+            async with self.working(broker) as worker:
+                claimed = [delivery.message for delivery in await worker.claim(2)]
+                assert {message.id: message.headers.get("instead") for message in claimed if message is not None} == {
+                    replaced.id: 1,
+                    ready.id: None,
+                }
 
         asyncio.run(scenario())
 

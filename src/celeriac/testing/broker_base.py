@@ -13,7 +13,8 @@ import pytest
 
 from celeriac.core.effects import ACK, Lost, Settlement, Verdict
 from celeriac.core.message import Delivery, Message, QueueDepth
-from celeriac.core.ports import Admin, Broker, Consumer, Producer
+from celeriac.core.ports import Admin, Backend, Broker, Consumer, Producer
+from celeriac.core.workflow import Completed
 
 QUEUE: Final = "suite"
 SHORT_LEASE: Final[Mapping[str, Any]] = {"worker_lease_s": 1.0, "worker_heartbeat_s": 0.2}
@@ -26,6 +27,12 @@ class MakeBroker(Protocol):
     """Opens a broker on the test's own, at first empty, place; called again, it opens the same place again."""
 
     def __call__(self, **settings: Any) -> Broker: ...
+
+
+class MakeStoring(Protocol):
+    """Opens a broker and a result backend in the same, at first empty, place; called again, it opens the same place again."""
+
+    def __call__(self, **settings: Any) -> tuple[Broker, Backend]: ...
 
 
 PutRaw = Callable[[str, bytes], None]
@@ -105,7 +112,7 @@ class Worker:
             claimed += await self.claim_some(count - len(claimed))
         return claimed
 
-    async def settle(self, deliveries: Sequence[Delivery], verdict: Verdict = ACK) -> list[Lost]:
+    async def settle(self, deliveries: Sequence[Delivery], verdict: Verdict = ACK) -> list[Lost | Completed]:
         """Settle all with one verdict."""
         return await self.consumer.settle(settlements(deliveries, verdict))
 
@@ -129,7 +136,7 @@ class BrokerCases:
     counts_losses: ClassVar[bool] = True
     """`Delivery.losses` counts the workers that a message went down with."""
     parks_after_losses: ClassVar[bool] = True
-    """The broker itself parks a message at `task_loss_limit`."""
+    """The broker itself parks a message one loss after `task_loss_limit`, at which the worker that gets it tells everyone of its end."""
     requeued_to_head: ClassVar[bool] = True
     """A message given back comes before those that wait; where False, it only has to come again."""
     delayed_to_head: ClassVar[bool] = True
@@ -138,6 +145,8 @@ class BrokerCases:
     """The fields of `QueueDepth` that the broker can fill; it leaves the others at None or 0."""
     purges_delayed: ClassVar[bool] = True
     """`Admin.purge` deletes delayed messages too."""
+    delays_routed: ClassVar[bool] = True
+    """A delayed message that an exchange routes waits in the delay of each queue; where False, it goes there at once."""
     early_s: ClassVar[float] = 0.002
     """By how much a delayed message may be early, for a broker whose clock is coarser than ours."""
     deadline_s: ClassVar[float] = 30.0
@@ -152,6 +161,11 @@ class BrokerCases:
     def broker(self, make_broker: MakeBroker) -> Broker:
         """The broker under test with default settings."""
         return make_broker()
+
+    @pytest.fixture
+    def make_storing(self) -> MakeStoring | None:
+        """Optional, where `settle` stores results: a function that opens the broker so, and the backend that they are in."""
+        return None
 
     @pytest.fixture
     def put_raw(self) -> PutRaw | None:

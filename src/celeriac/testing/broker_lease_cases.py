@@ -138,7 +138,7 @@ class LeaseCases(BrokerCases):
         self.publish(broker, message)
 
         async def scenario() -> None:
-            for losses in range(2):
+            for losses in range(3):
                 async with self.working(broker) as lost, self.working(broker, "suite-other") as housekeeper:
                     (delivery,) = await lost.claim(1)
                     assert delivery.losses == losses
@@ -157,7 +157,7 @@ class LeaseCases(BrokerCases):
             (letter,) = admin.dead_letters(QUEUE, 10)
             assert letter.message is not None
             assert letter.message.id == message.id
-            assert "2" in letter.reason
+            assert "3" in letter.reason
 
     def test_release_gives_every_claim_back_uncounted(self, broker: Broker) -> None:
         messages = make_messages(5)

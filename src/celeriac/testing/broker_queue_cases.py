@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from celeriac.core.message import Delivery, Message
+from celeriac.core.effects import ACK, Settlement
+from celeriac.core.headers import LOSSES
+from celeriac.core.message import Delayed, Delivery, Message
 from celeriac.core.ports import Broker
 from celeriac.testing.broker_base import QUEUE, BrokerCases, MakeBroker, ids, make_message, make_messages
 
@@ -55,6 +57,21 @@ class QueueCases(BrokerCases):
                 (delivery,) = await worker.claim(1)
                 assert delivery.message is not None
                 assert delivery.message.body == sent.body
+                assert not await worker.settle([delivery])
+
+        asyncio.run(scenario())
+
+    def test_texts_for_people_may_hold_half_a_character(self, broker: Broker) -> None:
+        """As odd names of files have it: such a header of Celery's may arrive escaped, but the message arrives."""
+        sent = make_message()
+        sent.headers["argsrepr"] = "('\udcff.txt',)"
+        self.publish(broker, sent)
+
+        async def scenario() -> None:
+            async with self.working(broker) as worker:
+                (delivery,) = await worker.claim(1)
+                assert delivery.message is not None
+                assert delivery.message.headers["argsrepr"] in ("('\udcff.txt',)", "('\\udcff.txt',)")
                 assert not await worker.settle([delivery])
 
         asyncio.run(scenario())
@@ -263,6 +280,51 @@ class QueueCases(BrokerCases):
                     await asyncio.sleep(0.01)
                 await worker.consumer.maintain()
                 assert ids(await worker.claim(1)) == [delayed.id]
+
+        asyncio.run(scenario())
+
+    def test_a_delayed_message_can_be_brought_forward(self, broker: Broker) -> None:
+        due = time.time() + 600.1
+        wanted, other, later = (
+            make_message(not_before=due),
+            make_message(not_before=due),
+            make_message(not_before=due + 1),
+        )
+        first, waiting = make_message(), make_messages(3)
+        self.publish(broker, first)
+
+        async def scenario() -> None:
+            async with self.working(broker) as worker:
+                if not worker.consumer.hastens:
+                    assert await worker.consumer.hasten([Delayed(QUEUE, wanted.id, due)]) == 0
+                    return
+                (delivery,) = await worker.claim(1)
+                delayed = Settlement(delivery.tag, ACK, publish=[wanted, other, later])
+                assert not await worker.consumer.settle([delayed])
+                await self.in_thread(self.publish, broker, *waiting)
+                sought = [Delayed(QUEUE, wanted.id, due), Delayed(QUEUE, "nobody", due), Delayed(QUEUE, later.id, due)]
+                assert await worker.consumer.hasten(sought) == 1
+                claimed = await worker.claim(4)
+                assert ids(claimed) == ids([wanted, *waiting])
+                assert await worker.consumer.hasten(sought) == 0
+                assert await worker.consumer.hasten([]) == 0
+                assert not await worker.settle(claimed)
+                await worker.nothing_comes()
+
+        asyncio.run(scenario())
+
+    def test_losses_of_a_message_that_is_sent_again_are_kept(self, broker: Broker) -> None:
+        if not self.counts_losses:
+            pytest.skip("this broker does not count losses")
+        message = make_message()
+        message.headers[LOSSES] = 2
+        self.publish(broker, message)
+
+        async def scenario() -> None:
+            async with self.working(broker) as worker:
+                (delivery,) = await worker.claim(1)
+                assert delivery.message is not None
+                assert max(delivery.losses, delivery.message.headers[LOSSES]) == 2
 
         asyncio.run(scenario())
 

@@ -18,8 +18,10 @@ For failures that show what was compared, put `pytest.register_assert_rewrite("c
 Within one test, `make_broker` is called with different settings or several times, and each time must open the same place,
 which is empty when the test begins.  A broker that lives in its object (not `durable`) is asked for once only.
 
-Two more fixtures are optional; tests that need one which is not given are skipped:
+Three more fixtures are optional; tests that need one which is not given are skipped:
 
+* `make_storing` returns, called with settings, the broker and a result backend in one place, so that settling stores results
+  and joins chords;
 * `put_raw` returns a function `(queue, bytes)` that puts into a queue what no producer would;
 * `cut_connections` returns a function `()` that breaks every connection to the broker while the broker goes on.
 
@@ -31,13 +33,32 @@ was quick.
 from __future__ import annotations
 
 from celeriac.testing.broker_admin_cases import AdminCases
-from celeriac.testing.broker_base import BrokerCases, CutConnections, MakeBroker, PutRaw, make_message, make_messages
+from celeriac.testing.broker_base import (
+    BrokerCases,
+    CutConnections,
+    MakeBroker,
+    MakeStoring,
+    PutRaw,
+    make_message,
+    make_messages,
+)
+from celeriac.testing.broker_chord_cases import ChordCases
 from celeriac.testing.broker_lease_cases import LeaseCases
 from celeriac.testing.broker_queue_cases import QueueCases
+from celeriac.testing.broker_routing_cases import RoutingCases
 from celeriac.testing.broker_settle_cases import SettleCases
 
-__all__ = ["BrokerCases", "BrokerSuite", "CutConnections", "MakeBroker", "PutRaw", "make_message", "make_messages"]
+__all__ = [
+    "BrokerCases",
+    "BrokerSuite",
+    "CutConnections",
+    "MakeBroker",
+    "MakeStoring",
+    "PutRaw",
+    "make_message",
+    "make_messages",
+]
 
 
-class BrokerSuite(QueueCases, SettleCases, LeaseCases, AdminCases):
+class BrokerSuite(QueueCases, RoutingCases, SettleCases, ChordCases, LeaseCases, AdminCases):
     """Everything that is asked of a broker."""

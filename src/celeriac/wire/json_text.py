@@ -20,7 +20,7 @@ import msgspec
 from celeriac.exceptions import DecodeError, EncodeError, SoftTimeLimitExceeded
 from celeriac.wire.short_repr import short_repr
 
-MAX_DEPTH: Final = 64
+MAX_DEPTH: Final = 256
 """Levels of lists and objects within each other; more is refused both ways."""
 
 _TAG: Final = "__type__"
@@ -89,6 +89,26 @@ def exceeds_depth(data: bytes) -> bool:
 # -- writing ----------------------------------------------------------------------------------------------------------
 
 
+def register_type(
+    kind: type[Any], tag: str | None, encoder: Callable[[Any], Any], decoder: Callable[[Any], Any] = lambda value: value
+) -> None:
+    """Have JSON carry another type, in all apps of this process: `encoder` makes plain data, `decoder` the value again.
+
+    Without a tag the plain data stand for themselves and are read as such.  Idempotent; the last one counts.
+    """
+    _own_types[kind] = (tag, encoder)
+    if tag is not None:
+        _readers[tag] = decoder
+
+
+def own_type(kind: type[Any]) -> tuple[str | None, Callable[[Any], Any], Callable[[Any], Any]] | None:
+    """Return tag, encoder and decoder of a registered type, or of one that it derives from; None for all others."""
+    for known, (tag, encoder) in _own_types.items():
+        if issubclass(kind, known):
+            return tag, encoder, _readers[tag] if tag is not None else kind
+    return None
+
+
 def _tagged(tag: str, value: Any) -> dict[str, Any]:
     return {_TAG: tag, _VALUE: value}
 
@@ -97,6 +117,9 @@ def _to_plain(value: Any) -> Any:
     """Write what JSON has no form for; the order matters, because a datetime is a date too."""
     if (own_form := getattr(value, "__json__", None)) is not None:
         return own_form()
+    for kind, (tag, write) in _own_types.items():
+        if isinstance(value, kind):
+            return write(value) if tag is None else _tagged(tag, write(value))
     match value:
         case datetime():
             return _tagged("datetime", value.isoformat())
@@ -161,6 +184,7 @@ def _read_uuid(value: dict[str, str]) -> UUID:
     return UUID(hex=value["hex"])
 
 
+_own_types: Final[dict[type[Any], tuple[str | None, Callable[[Any], Any]]]] = {}
 _readers: Final[dict[str, Callable[[Any], Any]]] = {
     "datetime": datetime.fromisoformat,
     "date": lambda text: datetime.fromisoformat(text).date(),
@@ -181,7 +205,9 @@ def _from_tagged(found: dict[str, Any]) -> Any:
         raise ValueError(f"unknown type tag {tag!r:.80}")
     try:
         return reader(found[_VALUE])
-    except (ValueError, TypeError, AttributeError, KeyError, ArithmeticError):
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception:  # a reader may be the user's
         raise ValueError(f"a {tag} cannot be read from {found[_VALUE]!r:.80}") from None
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from celeriac.exceptions import DecodeError, EncodeError
 from celeriac.wire.json_text import MAX_DEPTH
+from celeriac.wire.short_repr import short_repr
 
 _SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes})
 
@@ -18,7 +19,8 @@ def dumps(value: Any) -> bytes:
     Raises `EncodeError` that names the place of the first part which is no plain data, or is nested too deeply.
     """
     # msgspec alone would silently turn sets, dates and data classes into something else.
-    _check(value, "", MAX_DEPTH)
+    if not _is_plain(value, MAX_DEPTH):
+        raise EncodeError(_problem(value, "", MAX_DEPTH))
     try:
         return _encoder.encode(value)
     except (TypeError, ValueError, OverflowError) as error:
@@ -31,28 +33,42 @@ def loads(data: bytes) -> Any:
         value = _decoder.decode(data)
     except (msgspec.MsgspecError, ValueError, TypeError, RecursionError, MemoryError) as error:
         raise DecodeError(f"no valid MessagePack: {error}") from None
-    try:
-        _check(value, "", MAX_DEPTH)
-    except EncodeError as error:
-        raise DecodeError(f"MessagePack: {error}") from None
+    if not _is_plain(value, MAX_DEPTH):
+        raise DecodeError(f"MessagePack: {_problem(value, '', MAX_DEPTH)}")
     return value
 
 
-def _check(value: Any, path: str, levels: int) -> None:
+def _is_plain(value: Any, levels: int) -> bool:
+    """Tell whether it is plain data of at most so many levels.
+
+    Without the places of the parts: to write down the place of each would take hours for many parts under a long key.
+    """
     if type(value) in _SCALARS:
-        return
+        return True
     if levels == 0:
-        raise EncodeError(f"the value is nested more than {MAX_DEPTH} levels deep")
+        return False
+    if isinstance(value, dict):
+        return all(type(key) in _SCALARS for key in value) and all(
+            _is_plain(part, levels - 1) for part in value.values()
+        )
+    return isinstance(value, list | tuple) and all(_is_plain(part, levels - 1) for part in value)
+
+
+def _problem(value: Any, path: str, levels: int) -> str:
+    """Return what is wrong with a value that is not plain, and where."""
+    if levels == 0:
+        return f"the value is nested more than {MAX_DEPTH} levels deep"
     if isinstance(value, dict):
         for key, part in value.items():
             if type(key) not in _SCALARS:
-                raise EncodeError(f"a key{_at(path)} is a {type(key).__qualname__}, which is no plain data")
-            _check(part, f"{path}[{key!r}]", levels - 1)
+                return f"a key{_at(path)} is a {type(key).__qualname__}, which is no plain data"
+            if not _is_plain(part, levels - 1):
+                return _problem(part, f"{path}[{short_repr(key, 40)}]", levels - 1)
     elif isinstance(value, list | tuple):
         for index, part in enumerate(value):
-            _check(part, f"{path}[{index}]", levels - 1)
-    else:
-        raise EncodeError(f"a {type(value).__qualname__}{_at(path)} is no plain data")
+            if not _is_plain(part, levels - 1):
+                return _problem(part, f"{path}[{index}]", levels - 1)
+    return f"a {type(value).__qualname__}{_at(path)} is no plain data"
 
 
 def _at(path: str) -> str:

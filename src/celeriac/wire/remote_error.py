@@ -7,13 +7,16 @@ named by a document is ever called, and nothing is imported.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, Final
 
 from celeriac import exceptions
-from celeriac.exceptions import EncodeError, SoftTimeLimitExceeded, TaskFailed
-from celeriac.wire import json_text
+from celeriac.exceptions import DecodeError, EncodeError, SoftTimeLimitExceeded, TaskFailed
+from celeriac.wire import json_text, pickled
+
+Dumps = Callable[[Any], object]
+"""Writes a value; raises `EncodeError` for what it can't write."""
 
 _CELERY_NAMES: Final = frozenset(
     {
@@ -29,6 +32,7 @@ _CELERY_NAMES: Final = frozenset(
         "QueueNotFound",
         "Reject",
         "Retry",
+        "SecurityError",
         "TaskError",
         "TaskPredicate",
         "TaskRevokedError",
@@ -48,21 +52,43 @@ _WRAPPER: Final = "UnpickleableExceptionWrapper"
 _WRAPPER_MODULE: Final = "celery.utils.serialization"
 
 
-def to_wire(exc: BaseException) -> dict[str, Any]:
-    """Return the document of an exception; arguments that JSON cannot write are replaced by their `repr`."""
+def to_wire(exc: BaseException, dumps: Dumps = json_text.dumps) -> dict[str, Any]:
+    """Return the document of an exception; arguments that `dumps` cannot write are replaced by their `repr`."""
     cls = type(exc)
     name, module = cls.__qualname__, cls.__module__
     if module == _OURS:
         name = "CeleryError" if cls is exceptions.CeleriacError else name
         module = _MODULE_OF.get(name, module)
-    return {"exc_type": name, "exc_message": [_writable(argument) for argument in exc.args], "exc_module": module}
+    return {
+        "exc_type": name,
+        "exc_message": [_writable(argument, dumps) for argument in exc.args],
+        "exc_module": module,
+    }
+
+
+def to_pickle(exc: BaseException) -> BaseException | dict[str, Any]:
+    """Return what Celery puts into a pickled result: the exception itself, its document when it does not come back as it was.
+
+    Our own classes travel as documents, because not everybody who reads the result has them.
+    """
+    if type(exc).__module__ == _OURS:
+        return to_wire(exc, pickled.dumps)
+    try:
+        back = pickled.loads(pickled.dumps(exc))
+    except (EncodeError, DecodeError):
+        return to_wire(exc, pickled.dumps)
+    return exc if type(back) is type(exc) else to_wire(exc, pickled.dumps)
 
 
 def from_wire(document: Any) -> Exception:
-    """Return the exception that a document tells of.
+    """Return the exception that a document tells of; one that came pickled is there already.
 
     `TaskFailed` stands in for a class that is not known here, is no `Exception`, or does not take the arguments.
     """
+    if isinstance(document, BaseException):
+        return (
+            document if isinstance(document, Exception) else TaskFailed(type(document).__name__, _joined(document.args))
+        )
     if not isinstance(document, dict):
         return TaskFailed("Exception", "" if document is None else _text(document))
     name, module = document.get("exc_type"), document.get("exc_module")
@@ -99,9 +125,9 @@ def _find_class(module_name: str, qualified_name: str) -> type[Exception] | None
     return found if isinstance(found, type) and issubclass(found, Exception) else None
 
 
-def _writable(argument: Any) -> Any:
+def _writable(argument: Any, dumps: Dumps) -> Any:
     try:
-        json_text.dumps(argument)
+        dumps(argument)
     except EncodeError:
         return _text(argument, repr)
     return argument

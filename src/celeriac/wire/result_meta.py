@@ -9,7 +9,8 @@ from msgspec import UNSET, Struct, UnsetType, field
 
 from celeriac.core.states import EXCEPTION_STATES
 from celeriac.exceptions import DecodeError, MessageTooLarge
-from celeriac.wire import compression, json_text, remote_error
+from celeriac.wire import compression, remote_error, serializers, signing
+from celeriac.wire.signing import Keys, Subject
 
 UNFOLDED_MAX_BYTES: Final = 64 * 1024 * 1024
 """What a compressed document may unfold to."""
@@ -44,7 +45,20 @@ class ResultMeta(Struct, kw_only=True):
     task_id: str
 
 
-def encode(meta: ResultMeta, *, max_bytes: int) -> bytes:
+class ResultFormat(Struct, frozen=True, kw_only=True):
+    """How documents are written, and what is accepted of those that are read."""
+
+    serializer: str = "json"
+    accept: tuple[str, ...] = ("json",)
+    """Names or content types of serializers."""
+    compression: str | None = None
+    keys: Keys | None = None
+
+
+PLAIN: Final = ResultFormat()
+
+
+def encode(meta: ResultMeta, *, max_bytes: int, form: ResultFormat = PLAIN) -> bytes:
     """Write the document.
 
     Raises `EncodeError` when the result is no plain data, `MessageTooLarge` when the document exceeds `max_bytes`.
@@ -52,7 +66,7 @@ def encode(meta: ResultMeta, *, max_bytes: int) -> bytes:
     result = meta.result
     document: dict[str, Any] = {
         "status": meta.status,
-        "result": remote_error.to_wire(result) if isinstance(result, BaseException) else result,
+        "result": error_to_wire(result, form) if isinstance(result, BaseException) else result,
         "traceback": meta.traceback,
         "children": meta.children,
         "date_done": meta.date_done,
@@ -65,11 +79,16 @@ def encode(meta: ResultMeta, *, max_bytes: int) -> bytes:
         for name in _EXTENDED:
             value = getattr(meta, name)
             document[name] = None if value is UNSET else value
-        if meta.stamps:
-            document["stamped_headers"] = list(meta.stamps)
-            document.update(meta.stamps)
+        # A stamp of any name can come from another program; none may stand in the place of the result.
+        stamps = {name: value for name, value in meta.stamps.items() if name not in ResultMeta.__struct_fields__}
+        if stamps:
+            document["stamped_headers"] = list(stamps)
+            document.update(stamps)
     document["task_id"] = meta.task_id
-    payload = json_text.dumps(document)
+    payload = serializers.dumps(document, form.serializer, form.keys, _RESULT).data
+    if form.compression:
+        mime, compressed = compression.compress(payload, form.compression)
+        payload = b"".join((_COMPRESSED, mime.encode(), b"\x00", compressed))
     if len(payload) > max_bytes:
         raise MessageTooLarge(
             f"the result of task {meta.task_id} has {len(payload)} bytes, over result_max_bytes = {max_bytes}:"
@@ -78,9 +97,13 @@ def encode(meta: ResultMeta, *, max_bytes: int) -> bytes:
     return payload
 
 
-def decode(payload: bytes) -> ResultMeta:
-    """Read a document; in an exception state `result` is the exception. Raises `DecodeError` for what is none."""
-    document = json_text.loads(_unfolded(payload))
+def decode(payload: bytes, form: ResultFormat = PLAIN) -> ResultMeta:
+    """Read a document; in an exception state `result` is the exception.
+
+    Stored documents do not say how they were written: it is `form.serializer` that reads them, and JSON also where that is
+    another.  Raises `DecodeError` for what is no document, `ContentDisallowed` for one that is not accepted.
+    """
+    document = load(payload, form)
     try:
         meta = msgspec.convert(document, ResultMeta)
     except msgspec.ValidationError as error:
@@ -92,10 +115,31 @@ def decode(payload: bytes) -> ResultMeta:
     return meta
 
 
+def load(payload: bytes, form: ResultFormat) -> Any:
+    """Read what was written in this form, or in JSON, compressed or not. Raises `DecodeError`, `ContentDisallowed`."""
+    data = uncompressed(payload)
+    serializer = "json" if data.startswith(_JSON) else form.serializer
+    content_type = serializers.content_type_of(serializer) or serializer
+    return serializers.loads(data, content_type, "", form.accept, form.keys, _RESULT)
+
+
+def error_to_wire(exc: BaseException, form: ResultFormat) -> Any:
+    """Return an exception as it stands in documents of this form."""
+    keys = form.keys
+    serializer = keys.inner if keys is not None and form.serializer in (signing.X509, signing.HMAC) else form.serializer
+    if serializer == "pickle":
+        return remote_error.to_pickle(exc)
+    return remote_error.to_wire(exc, lambda value: serializers.dumps(value, serializer))
+
+
+_JSON: Final = (b'{"', b"{\n", b"{ ", b"[")
+_RESULT: Final = Subject(signing.RESULT, "", "")
+"""Documents hold their task's id themselves."""
 _EXTENDED: Final = ("name", "args", "kwargs", "worker", "retries", "queue")
 
 
-def _unfolded(payload: bytes) -> bytes:
+def uncompressed(payload: bytes) -> bytes:
+    """Return a document as it was before it was compressed, if it was. Raises `DecodeError`."""
     if not payload.startswith(_COMPRESSED):
         return payload
     mime, found, data = payload[len(_COMPRESSED) :].partition(b"\x00")

@@ -6,8 +6,8 @@ from collections.abc import Collection
 from typing import Any, Final
 
 from celeriac.core.message import Message
-from celeriac.exceptions import BadMessage
-from celeriac.wire import json_text, serializers, task_v2
+from celeriac.exceptions import BadMessage, ContentDisallowed
+from celeriac.wire import serializers, task_v2
 from celeriac.wire.short_repr import short_repr
 
 
@@ -17,10 +17,15 @@ def is_v1(message: Message) -> bool:
 
 
 def upgrade(message: Message, accept: Collection[str], *, max_bytes: int = task_v2.UNFOLDED_MAX_BYTES) -> Message:
-    """Make a protocol 2 message of a protocol 1 message; its body is opened for that, and written anew as JSON.
+    """Make a protocol 2 message of a protocol 1 message; its body is opened for that, and written anew in its content type.
 
-    Raises `ContentDisallowed`, `DecodeError`, and `BadMessage` for what is no task of either protocol.
+    Only plain data are opened here, where no code of a task may run.  Raises `ContentDisallowed`, `DecodeError`, and
+    `BadMessage` for what is no task of either protocol.
     """
+    if message.content_type not in serializers.PLAIN and serializers.is_accepted(message.content_type, accept):
+        raise ContentDisallowed(
+            f"protocol 1 is read as plain data only, not as {message.content_type!r}: use protocol 2"
+        )
     said = serializers.loads(*task_v2.unfolded(message, max_bytes), accept)
     if not isinstance(said, dict):
         raise BadMessage(
@@ -49,11 +54,14 @@ def upgrade(message: Message, accept: Collection[str], *, max_bytes: int = task_
         "kwargsrepr": short_repr(kwargs),
         **{name: value for name, value in message.headers.items() if name != "compression"},
     }
+    written = serializers.dumps((args, kwargs, _as_dict(embed)), message.content_type)
     return Message(
         message.queue,
         headers,
-        json_text.dumps((args, kwargs, _as_dict(embed))),
+        written.data,
         message.properties,
+        written.content_type,
+        written.content_encoding,
         exchange=message.exchange,
         routing_key=message.routing_key,
         not_before=message.not_before,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -11,8 +11,9 @@ from msgspec import Struct, field
 from celeriac.core.headers import to_header, to_timestamp
 from celeriac.core.message import Message
 from celeriac.exceptions import BadMessage, EncodeError, MessageTooLarge
-from celeriac.wire import json_text, serializers
-from celeriac.wire.short_repr import short_repr
+from celeriac.wire import json_text, serializers, signing
+from celeriac.wire.short_repr import MAX_LEVELS, short_repr
+from celeriac.wire.signing import Keys, Subject
 
 Signature = dict[str, Any]
 
@@ -90,8 +91,12 @@ class Call(Struct, kw_only=True):
     """None: made from `kwargs`."""
 
 
-def encode(call: Call, *, now: float, max_bytes: int) -> Message:
-    """Make the message of a call; `now` in Unix seconds.
+def encode(
+    call: Call, *, now: float, max_bytes: int, keys: Keys | None = None, repr_levels: int = MAX_LEVELS
+) -> Message:
+    """Make the message of a call; `now` in Unix seconds, `keys` for the serializers that sign.
+
+    `repr_levels`: how deep the short texts of the arguments go.
 
     Raises `EncodeError` when the arguments are no plain data, `MessageTooLarge` when body and headers exceed `max_bytes`.
     """
@@ -102,6 +107,8 @@ def encode(call: Call, *, now: float, max_bytes: int) -> Message:
             {"callbacks": call.callbacks, "errbacks": call.errbacks, "chain": call.chain, "chord": call.chord},
         ),
         call.serializer,
+        keys,
+        Subject(signing.TASK, call.task, call.id),
     )
     headers: dict[str, Any] = {
         "lang": "py",
@@ -116,8 +123,8 @@ def encode(call: Call, *, now: float, max_bytes: int) -> Message:
         "timelimit": [call.time_limit, call.soft_time_limit],
         "root_id": call.root_id or call.id,
         "parent_id": call.parent_id,
-        "argsrepr": short_repr(call.args) if call.argsrepr is None else call.argsrepr,
-        "kwargsrepr": short_repr(call.kwargs) if call.kwargsrepr is None else call.kwargsrepr,
+        "argsrepr": short_repr(call.args, max_levels=repr_levels) if call.argsrepr is None else call.argsrepr,
+        "kwargsrepr": short_repr(call.kwargs, max_levels=repr_levels) if call.kwargsrepr is None else call.kwargsrepr,
         "origin": call.origin,
         "ignore_result": call.ignore_result,
         "replaced_task_nesting": call.replaced_task_nesting,
@@ -151,20 +158,28 @@ def encode(call: Call, *, now: float, max_bytes: int) -> Message:
     )
 
 
-def encode_body(args: Collection[Any], kwargs: dict[str, Any], embed: Embed, serializer: str = "json") -> bytes:
-    """Write a body alone, for `again` with other arguments. Raises `EncodeError`."""
+def encode_body(
+    args: Collection[Any],
+    kwargs: dict[str, Any],
+    embed: Embed,
+    serializer: str = "json",
+    keys: Keys | None = None,
+    subject: Subject = signing.NOBODY,
+) -> bytes:
+    """Write a body alone, for `again` with other arguments; `subject` is that of the message. Raises `EncodeError`."""
     follow_ups = msgspec.structs.asdict(embed)
-    return serializers.dumps((args, kwargs, follow_ups), serializer).data
+    return serializers.dumps((args, kwargs, follow_ups), serializer, keys, subject).data
 
 
 def decode_body(
-    message: Message, accept: Collection[str], *, max_bytes: int = UNFOLDED_MAX_BYTES
-) -> tuple[list[Any], dict[str, Any], Embed]:
+    message: Message, accept: Collection[str], *, keys: Keys | None = None, max_bytes: int = UNFOLDED_MAX_BYTES
+) -> tuple[Sequence[Any], dict[str, Any], Embed]:
     """Open the body: arguments, keyword arguments, and what follows; `max_bytes` limits a compressed body unfolded.
 
-    Raises `ContentDisallowed`, `DecodeError` for bytes that cannot be read, `BadMessage` for what is no task's body.
+    Raises `ContentDisallowed`, `SecurityError` for a signature that does not hold, `DecodeError` for bytes that cannot be read, `BadMessage` for what is no task's body.
     """
-    return parse_body(serializers.loads(*unfolded(message, max_bytes), accept))
+    subject = subject_of(message) if message.content_type == signing.HMAC_TYPE else signing.NOBODY
+    return parse_body(serializers.loads(*unfolded(message, max_bytes), accept, keys, subject))
 
 
 def unfolded(message: Message, max_bytes: int) -> tuple[bytes, str, str]:
@@ -178,7 +193,7 @@ def unfolded(message: Message, max_bytes: int) -> tuple[bytes, str, str]:
     return body, message.content_type, message.content_encoding
 
 
-def parse_body(value: Any) -> tuple[list[Any], dict[str, Any], Embed]:
+def parse_body(value: Any) -> tuple[Sequence[Any], dict[str, Any], Embed]:
     """Check a body that has been read. Raises `BadMessage` that says what is wrong."""
     if not isinstance(value, list | tuple) or len(value) != 3:
         raise BadMessage(f"the body must be a list [args, kwargs, embed], not {_kind(value)}")
@@ -197,7 +212,7 @@ def parse_embed(embed: dict[str, Any]) -> Embed:
         signatures = embed.get(name)
         if signatures is None:
             continue
-        if not isinstance(signatures, list):
+        if not isinstance(signatures, list | tuple):
             raise BadMessage(f"the body's {name} must be a list of signatures, not {_kind(signatures)}")
         for index, signature in enumerate(signatures):
             _check_signature(signature, f"{name}[{index}]")
@@ -209,7 +224,7 @@ def parse_embed(embed: dict[str, Any]) -> Embed:
 
 def check_arguments(args: Any, kwargs: Any) -> None:
     """Raise `BadMessage` unless `args` is a list and `kwargs` an object with texts as keys."""
-    if not isinstance(args, list):
+    if not isinstance(args, list | tuple):  # pickle knows tuples
         raise BadMessage(f"the body's args must be a list, not {_kind(args)}")
     if not isinstance(kwargs, dict):
         raise BadMessage(f"the body's kwargs must be an object, not {_kind(kwargs)}")
@@ -266,6 +281,11 @@ def again(
         message.routing_key,
         not_before,
     )
+
+
+def subject_of(message: Message) -> Subject:
+    """Return what a signature of the message's body is bound to."""
+    return Subject(signing.TASK, str(message.headers.get("task")), str(message.headers.get("id")))
 
 
 _EMPTY_EMBED: Final = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}

@@ -10,20 +10,23 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from celeriac.client.app import Celeriac
-from celeriac.core.effects import ACK, REQUEUE, Dead
+from celeriac.core.effects import ACK, REQUEUE, Dead, Follows
 from celeriac.core.headers import CRASHES
 from celeriac.core.message import Revocation
-from celeriac.core.outcome import Crashed, Revoked, TimedOut
+from celeriac.core.outcome import Crashed, Joined, Revoked, TimedOut, Unopened
 from celeriac.core.retry import crash_delay_s
+from celeriac.core.revoking import ids_of
+from celeriac.core.states import FAILURE
 from celeriac.worker.dispatch import Dispatch
-from celeriac.worker.entry import Entry
+from celeriac.worker.entry import Entry, may_be_in_chord, without_content
 from celeriac.worker.executor.frames import Done, Progress, Report
+from celeriac.worker.gate import Gate
 from celeriac.worker.handle import Handle
 from celeriac.worker.intake import Intake
 from celeriac.worker.lease import Lease
@@ -31,6 +34,9 @@ from celeriac.worker.link import Link
 from celeriac.worker.pool import Death, Pool, Spawner
 from celeriac.worker.revocations import Revocations
 from celeriac.worker.settler import Settler
+from celeriac.worker.sweeper import Sweeper
+from celeriac.worker.termination import terminate
+from celeriac.worker.unique import UniqueKeeper
 
 logger = logging.getLogger("celeriac.worker")
 
@@ -51,6 +57,8 @@ class CoreOptions(Struct, frozen=True):
     queues: tuple[str, ...]
     sizes: Mapping[str, tuple[int, int]]
     """Kind of executor -> (how many, slots of each); the default kind first."""
+    queue_concurrency: Mapping[str, int] = {}
+    """Queue -> most tasks of it at once."""
 
 
 class Core:
@@ -61,12 +69,15 @@ class Core:
     def __init__(self, app: Celeriac, options: CoreOptions, spawner: Spawner) -> None:
         settings = app.settings
         self._settings = settings
+        self._clock = app.time_source
         self._options = options
         self._entries: dict[tuple[str, int], Entry] = {}
         self._consumer = app.broker.consumer()
         self._writer = app.backend.writer()
         self._link = Link(f"broker {app.broker.shown_url()}", self._open_consumer, self._link_lost)
-        self._settler = Settler(self._consumer, self._writer, self._link)
+        self._unique = UniqueKeeper(app, self._entries)
+        self._settler = Settler(self._consumer, self._writer, self._link, self._unique, self._completed)
+        self._sweeper = Sweeper(app, self._writer)
         self._pool = Pool(
             spawner,
             options.sizes,
@@ -75,6 +86,7 @@ class Core:
             on_report=self._reported,
             on_death=self._died,
             on_ready=self._pump,
+            monotonic=self._clock.monotonic,
         )
         self._dispatch = Dispatch(
             self._pool,
@@ -84,8 +96,20 @@ class Core:
             give_back=self._give_back,
             forget=self._forget,
             park=self._park,
+            begun=self._settler.acknowledge_early,
+            monotonic=self._clock.monotonic,
         )
-        self._revocations = Revocations()
+        self._gate = Gate(
+            app,
+            options.owner,
+            self._consumer,
+            self._link,
+            self._dispatch,
+            self._settler,
+            self._entries,
+            self._drop,
+        )
+        self._revocations = Revocations(settings.worker_revokes_max)
         self._lease = Lease(
             self._consumer,
             self._link,
@@ -105,6 +129,9 @@ class Core:
             self._entries,
             self._pool.kinds,
             self._lease.nudge,
+            options.hostname,
+            self._unique,
+            self._gate,
         )
         self._loops: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
@@ -124,11 +151,17 @@ class Core:
         await self._pool.start()
         await self._link.open()
         self._revoked(await self._consumer.revocations())
+        await self._gate.renew()
         for name, loop in (
             ("intake", self._intake.run()),
             ("settler", self._settler.run()),
+            ("unique", self._unique.answer()),
+            ("unique keys", self._unique.keep()),
+            ("gate", self._gate.run()),
+            ("permits", self._gate.keep()),
             ("renew", self._lease.renew()),
             ("maintain", self._lease.maintain()),
+            ("sweeper", self._sweeper.run()),
             ("watch", self._watch()),
         ):
             self._loops[name] = asyncio.create_task(loop, name=f"celeriac-{name}")
@@ -152,7 +185,8 @@ class Core:
         """Stop claiming, give back what has not begun, let running tasks end until the deadline, then give them back too."""
         self._stopping = True
         await self._cancel("intake")
-        for entry in self._dispatch.drain():
+        await self._cancel("unique")
+        for entry in [*self._gate.drain(), *self._dispatch.drain()]:
             self._give_back(entry)
         await self._running_tasks_end()
         await self._cancel("watch")
@@ -170,21 +204,28 @@ class Core:
 
     async def _running_tasks_end(self) -> None:
         """Wait until nothing runs any more, or the deadline has come; it may be brought forward meanwhile."""
-        while any(handle.running for handle in self._pool.handles):
-            left_s = self._deadline - time.monotonic()
-            if left_s <= 0:
+        while True:
+            concluding = any(entry.held_up is not None for entry in self._entries.values())
+            if concluding or any(handle.running for handle in self._pool.handles):
+                self._changed.clear()
+                change: Awaitable[object] = self._changed.wait()
+            elif self._settler.may_complete_chords:
+                change = self._settler.flush()
+            else:
                 return
-            self._changed.clear()
             try:
-                async with asyncio.timeout(left_s):
-                    await self._changed.wait()
+                async with asyncio.timeout(max(0.0, self._deadline - time.monotonic())):
+                    await change
             except TimeoutError:
-                return
+                if self._deadline <= time.monotonic():
+                    return
 
     async def _leave(self) -> None:
         try:
             async with asyncio.timeout(FLUSH_TIMEOUT_S):
                 await self._settler.flush()
+                await self._unique.flush()
+                await self._gate.flush()
         except TimeoutError:
             logger.error("what was finished could not be settled in %g s; it will be run again", FLUSH_TIMEOUT_S)
         for name in list(self._loops):
@@ -192,6 +233,7 @@ class Core:
         await self._link.close()
         try:
             async with asyncio.timeout(FLUSH_TIMEOUT_S):
+                await self._gate.close()
                 if self._link.is_up:
                     await self._consumer.release()
                 await self._consumer.close()
@@ -207,7 +249,7 @@ class Core:
             await asyncio.wait([loop], timeout=CANCEL_AGAIN_S)
 
     async def _open_consumer(self) -> None:
-        await self._consumer.open(self._options.owner, self._options.queues)
+        await self._consumer.open(self._options.owner, self._options.queues, self._options.queue_concurrency)
 
     # -- what executors say -------------------------------------------------------------------------------------------
 
@@ -219,16 +261,39 @@ class Core:
             self._settler.store(report.record)
 
     def _done(self, handle: Handle, done: Done) -> None:
-        entry = handle.finish(done.number, done.runtime_s, time.monotonic())
+        entry = handle.finish(done.number, done.runtime_s, self._clock.monotonic())
         if entry is None or self._entries.pop(entry.key, None) is None:
             return  # it was taken from this executor before it could report
         self._changed.set()
-        self._settler.settle(entry, done.verdict, done.publish, done.records)
+        if entry.kill_at == math.inf or self._survived(handle, entry, done):
+            self._settler.settle(entry, done.verdict, done.follows)
+        else:
+            self._entries[entry.key] = entry
+            self._dispatch.put_back([entry])
         if self._pool.note_done(handle):
             self._dispatch.put_back(self._pool.retire(handle))
         if handle.free_slots:
             self._dispatch.slot_freed()
         self._pump()
+
+    def _completed(self, entry: Entry, joined: Joined) -> None:
+        """Have an executor conclude a chord of which this task was the last member; then the task itself is settled."""
+        if (known := self._entries.get(entry.key)) is not None:
+            # The connection was lost, and it has come again as another entry. One of the two goes on, under the tag that is still ours:
+            # it concludes the chord already, or will find that it completes it.
+            entry.held_up = None
+            if self._consumer.holds(entry.delivery.tag):
+                known.older_tags = [*known.older_tags, known.delivery.tag]
+                known.delivery = entry.delivery
+            if entry.on_settled is not None:
+                entry.on_settled()
+            return
+        entry.ending = joined
+        entry.held_since = self._clock.monotonic()
+        self._entries[entry.key] = entry
+        self._dispatch.put_back([entry])
+        self._dispatch.pump()  # also while the worker stops: it is the end of something that it has run
+        self._changed.set()
 
     def _pump(self) -> None:
         if not self._stopping:
@@ -239,12 +304,22 @@ class Core:
         handle = death.handle
         self._changed.set()
         self._dispatch.put_back(death.waiting)
-        if handle.killed:
-            # Those with an ending are concluded by the next executor; their neighbours run again, uncounted.
-            self._dispatch.put_back(sorted(death.running, key=lambda entry: entry.ending is None))
-        else:
-            for entry in death.running:
+        back: list[Entry] = []
+        for entry in death.running:
+            entry.kill_at = math.inf
+            if entry.concluding and (handle.killed_for is entry or not handle.killed):
+                if self._may_conclude_again(entry, hung=handle.killed_for is entry):
+                    back.append(entry)
+                continue
+            if handle.killed and entry.acknowledged and entry.ending is None:
+                # Acknowledged as it began, so that it runs once at most.
+                entry.ending = Crashed("its executor was ended because of another task", entry.crashes, parked=False)
+            if handle.killed or isinstance(entry.ending, Revoked):
+                back.append(entry)
+            else:
                 self._crashed(entry, death)
+        # Those with an ending are concluded by the next executor; neighbours of who was killed run again, uncounted.
+        self._dispatch.put_back(sorted(back, key=lambda entry: entry.ending is None))
         if not handle.ready and not handle.retiring:
             logger.error("executor %d ended with code %d before it was ready", handle.number, death.code)
         if self._stopping:
@@ -257,26 +332,45 @@ class Core:
         """Count a crash against the message that ran: it is tried again later, or concluded as failed at the limit."""
         how = f"killed by signal {-death.code}" if death.code < 0 else f"exit code {death.code}"
         what = f"task {entry.message.task}[{entry.message.id}]"
-        if isinstance(entry.ending, Crashed):
-            # Even concluding it kills an executor: park it without opening it again.
-            self._drop(entry)
-            self._settler.settle(entry, Dead(entry.ending.reason))
-            return
         crashes = entry.crashes + 1
         limit = self._settings.task_crash_limit
+        policy = entry.policy
+        runs_again = policy.reject_on_worker_lost and policy.acks_late and not policy.retry_on_worker_lost
         logger.error("%s: its executor (pid %d) died, %s; crash %d of %d", what, death.handle.pid, how, crashes, limit)
-        if crashes >= limit:
+        if crashes >= limit or not runs_again:
             entry.crashes = crashes
-            entry.ending = Crashed(f"its executor died {crashes} times, at last {how}", crashes)
+            entry.ending = Crashed(f"its executor died {crashes} times, at last {how}", crashes, parked=runs_again)
             self._dispatch.put_back([entry])
             return
         again = replace(
             entry.message,
             headers={**entry.message.headers, CRASHES: crashes},
-            not_before=time.time() + crash_delay_s(crashes),
+            not_before=self._clock.time() + crash_delay_s(crashes),
         )
         self._drop(entry)
-        self._settler.settle(entry, ACK, [again])
+        self._settler.settle(entry, ACK, Follows([again]))
+
+    def _may_conclude_again(self, entry: Entry, *, hung: bool) -> bool:
+        """Tell whether a task whose conclusion has ended an executor is concluded once more, or else park it unopened.
+
+        An accident is followed by another try; what may be a handler or a listener of the program, because it hung or happens again and
+        again, by one without them: there is a result to be stored, or a chord's body to be sent.
+        """
+        entry.conclusions += 1
+        limit = max(2, self._settings.task_crash_limit)
+        again, entry.quiet = entry.conclusions < limit, entry.quiet or hung or entry.conclusions >= limit - 1
+        logger.error("task %s[%s]: its executor ended while it concluded the task", *entry.names)
+        if not again and isinstance(chord := entry.ending, Joined) and not chord.problem:
+            # What ends executors may be in the parts: unopened, the chord can still be told to have failed.
+            problem = f"concluding it has ended {entry.conclusions} executors"
+            entry.ending = Joined(chord.group_id, [], body=chord.body, problem=problem)
+            return True
+        if not again:
+            ending = entry.ending
+            self._drop(entry)
+            reason = ending.reason if isinstance(ending, Crashed) else f"it can't be concluded: {ending}"
+            self._settler.settle(entry, Dead(reason))
+        return again
 
     # -- what only the core can see -----------------------------------------------------------------------------------
 
@@ -286,18 +380,45 @@ class Core:
             if not self._entries:
                 await self._dispatch.wait_for_work()
             await asyncio.sleep(TICK_S)
-            now = time.monotonic()
-            for handle in self._pool.handles:
-                if handle.killed_for is None:
-                    self._enforce_limits(handle, now)
-            self._dispatch.tick()
+            self.look()
+
+    def look(self) -> None:
+        """Look at limits and at what waits; every tick, and when a test's clock has moved."""
+        now = self._clock.monotonic()
+        for handle in self._pool.handles:
+            if handle.killed_for is None:
+                self._enforce_limits(handle, now)
+        self._dispatch.tick()
+
+    def hurry(self) -> None:
+        """Do now what would be done within a second: for tests that wait until nothing is left to do."""
+        self.look()
+        self._lease.nudge()
+
+    def claimed_ids(self) -> list[str]:
+        """Return the ids of the tasks that this worker has, running or not."""
+        return [entry.message.id for entry in self._entries.values()]
+
+    @property
+    def handles(self) -> list[Handle]:
+        """The executors, also those that are ending; only for use in the core's own thread, or while it stands still."""
+        return self._pool.handles
 
     def _enforce_limits(self, handle: Handle, now: float) -> None:
         for entry in handle.running.values():
             limit_s = entry.time_limit_s
-            if limit_s is not None and entry.ending is None and now - entry.started_at > limit_s:
+            if now > entry.kill_at:
+                logger.warning("task %s[%s] did not end when told, so its executor is killed", *entry.names)
+                self._kill_for(handle, entry)
+                return
+            if limit_s is None:
+                continue
+            if entry.ending is None and now - entry.started_at > limit_s:
                 entry.ending = TimedOut(limit_s)
                 self._kill_for(handle, entry)
+                return
+            if entry.concluding and now - entry.started_at > max(limit_s, self._settings.task_cancel_grace_s):
+                self._kill_for(handle, entry)  # a handler of the program hangs
                 return
 
     def _kill_for(self, handle: Handle, entry: Entry) -> None:
@@ -306,39 +427,63 @@ class Core:
         handle.kill()
 
     def _revoked(self, revocations: Sequence[Revocation]) -> None:
-        self._revocations.add(revocations, time.time())
+        self._revocations.add(revocations, self._clock.time())
         news = {revocation.id: revocation for revocation in revocations}
-        if not any(entry.message.id in news for entry in self._entries.values()):
+        meant: dict[Entry, Revocation] = {}
+        for entry in self._entries.values():
+            for one in ids_of(entry.message.headers):
+                if one in news and not (entry in meant and meant[entry].terminate):
+                    meant[entry] = news[one]
+        if not meant:
             return
         self._dispatch.recall()  # what waits in an executor can be marked only where no executor has it
         running: set[Entry] = set()
         for handle in self._pool.handles:
             running.update(handle.running.values())
-            self._terminate(handle, news)
-        for entry in self._entries.values():
-            if entry.message.id in news and entry not in running and entry.ending is None:
+            self._terminate(handle, meant)
+        for entry in meant:
+            if entry not in running and entry.ending is None:
                 entry.ending = Revoked("revoked")
         self._pump()
 
-    def _terminate(self, handle: Handle, news: Mapping[str, Revocation]) -> None:
-        for entry in handle.running.values():
-            revocation = news.get(entry.message.id)
-            if revocation is not None and revocation.terminate and entry.ending is None:
-                entry.ending = Revoked("terminated")
-                self._kill_for(handle, entry)
+    def _terminate(self, handle: Handle, meant: Mapping[Entry, Revocation]) -> None:
+        kill_at = self._clock.monotonic() + self._settings.task_cancel_grace_s
+        for number, entry in list(handle.running.items()):
+            revocation = meant.get(entry)
+            if revocation is not None and revocation.terminate:
+                terminate(
+                    handle, number, entry, revocation, kill_at=kill_at, send=self._pool.send, kill_for=self._kill_for
+                )
+
+    def _survived(self, handle: Handle, entry: Entry, done: Done) -> bool:
+        """Note the end of a task that was told to end; False when it did not finish in its own right, and counts as revoked."""
+        entry.kill_at = math.inf
+        if handle.killed:
+            handle.kill()  # it did not die of its signal, but is not to run anything else
+        return not any(record.state == FAILURE for record in done.follows.records)
 
     def _lease_lost(self) -> None:
-        """Everything that was ours belongs to others now: end it, so that nothing of it runs twice for long."""
-        self._settler.drop_all()
+        """Everything that was ours belongs to others now: end it, so that nothing of it runs twice for long.
+
+        What was acknowledged early is nobody's but ours: what has not begun begins later, what ran has failed.
+        """
+        unsettled = self._settler.drop_all()
+        own = {key for key, entry in self._entries.items() if entry.acknowledged and key not in unsettled}
+        self._unique.drop_all(own)
+        self._gate.drop_all()
         if not self._entries:
             logger.info("the lease had run out, with nothing claimed under it")
             return
-        logger.error("the lease was lost: %d tasks belong to other workers now and are ended here", len(self._entries))
-        self._dispatch.drain()
-        self._entries.clear()
+        lost = len(self._entries) - len(own)
+        logger.error("the lease was lost: %d tasks belong to other workers now and are ended here", lost)
+        kept = [entry for entry in self._dispatch.drain() if entry.key in own]
+        for key in [key for key in self._entries if key not in own]:
+            del self._entries[key]
         for handle in self._pool.handles:
-            handle.running.clear()
+            for number in [number for number, entry in handle.running.items() if entry.key not in own]:
+                del handle.running[number]
         self._pool.kill_all()
+        self._dispatch.put_back(kept)
 
     def _link_lost(self) -> None:
         """Start nothing that may belong to others by now; what runs goes on, and is settled when its message comes again."""
@@ -346,10 +491,16 @@ class Core:
 
     def _forget(self, entry: Entry) -> None:
         """Let go of a message that is not ours any more and has not begun."""
-        self._drop(entry)
+        self._unique.forget(entry.key)
+        if self._drop(entry) and entry.on_settled is not None:
+            entry.on_settled()
 
     def _park(self, entry: Entry, reason: str) -> None:
         """Park a message that no executor can be given."""
+        if entry.ending is None and may_be_in_chord(entry.message):
+            entry.message, entry.ending = without_content(entry.message), Unopened(reason)
+            self._dispatch.put_back([entry])
+            return
         self._drop(entry)
         logger.error("task %s[%s] was parked: %s", entry.message.task, entry.message.id, reason)
         self._settler.settle(entry, Dead(reason))
@@ -357,18 +508,23 @@ class Core:
     # -- giving back --------------------------------------------------------------------------------------------------
 
     def _give_back(self, entry: Entry) -> None:
-        """Return a message unchanged and uncounted; one that was over already is settled as far as it can be."""
+        """Return a message unchanged and uncounted; also one that is over: only an executor can tell all whom that concerns."""
         if not self._drop(entry):
             return
-        match entry.ending:
-            case Crashed(reason=reason):
-                self._settler.settle(entry, Dead(reason))
-            case TimedOut(limit_s=limit_s):
-                self._settler.settle(entry, Dead(f"over its hard time limit of {limit_s:g} s, and its worker stopped"))
-            case Revoked(reason="terminated"):
-                self._settler.settle(entry, ACK)
-            case _:
-                self._settler.settle(entry, REQUEUE)
+        entry.held_up = None
+        if entry.acknowledged:
+            self._give_back_acknowledged(entry)
+        else:
+            self._settler.settle(entry, REQUEUE)
+
+    def _give_back_acknowledged(self, entry: Entry) -> None:
+        """Send a message anew that was acknowledged for a run which never began; one that did run is lost, as was asked for."""
+        if entry.started_at and any(entry in handle.running.values() for handle in self._pool.handles):
+            logger.error("task %s[%s] was acknowledged early and is ended here", entry.message.task, entry.message.id)
+        elif entry.ending is None:
+            self._settler.settle(entry, ACK, Follows([entry.message]))
+        else:
+            logger.error("task %s[%s] was acknowledged early, and its end is told to nobody", *entry.names)
 
     def _drop(self, entry: Entry) -> bool:
         return self._entries.pop(entry.key, None) is not None

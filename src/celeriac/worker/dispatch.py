@@ -30,20 +30,26 @@ class Dispatch:
         give_back: Callable[[Entry], None],
         forget: Callable[[Entry], None],
         park: Callable[[Entry, str], None],
+        begun: Callable[[Entry], None],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`may_start` tells whether anything may be begun now, `holds` whether a message is still ours.
+        """`begun` is told of what is acknowledged early and has just been given to a free slot; `may_start` tells whether anything may be begun now, `holds` whether a message is still ours.
 
         What is not ours any more is given to `forget` instead of an executor, what no executor can be given to `park`.
         """
         self._pool = pool
         self._window_s = settings.worker_prefetch_window_s
-        self._ahead_max = settings.worker_prefetch_max
+        self._ahead_max = 0 if settings.worker_disable_prefetch else settings.worker_prefetch_max
+        # Celery's multiplier counts the running task, too; its 0 (and our None) sets no limit.
+        self._slot_ahead_max = (settings.worker_prefetch_multiplier or self._ahead_max + 1) - 1
         self._hold_s = settings.worker_prefetch_hold_s
         self._may_start = may_start
         self._holds = holds
         self._park = park
         self._give_back = give_back
         self._forget = forget
+        self._begun = begun
+        self._monotonic = monotonic
         self._held: dict[str, deque[Entry]] = {kind: deque() for kind in pool.kinds}
         self._paused_until = 0.0
         self.wanted = asyncio.Event()
@@ -59,7 +65,7 @@ class Dispatch:
 
     def put_back(self, entries: Iterable[Entry]) -> None:
         """Take messages that an executor had but did not begin, to be given out next, in their order."""
-        now = time.monotonic()
+        now = self._monotonic()
         for entry in reversed(list(entries)):
             entry.held_since = now
             self._held[entry.kind].appendleft(entry)
@@ -77,7 +83,7 @@ class Dispatch:
 
     def pump(self) -> None:
         """Give out what can be given out."""
-        now = time.monotonic()
+        now = self._monotonic()
         if self._may_start():
             for kind, held in self._held.items():
                 if held:
@@ -94,13 +100,14 @@ class Dispatch:
             if not held:
                 return
             ahead = self._allowance(handle, now) - len(handle.waiting)
-            while held and ahead > 0 and self._give(held, handle, now):
+            # What is acknowledged as it begins is given to free slots only: ahead of one it would be neither here nor there.
+            while held and ahead > 0 and held[0].policy.acks_late and self._give(held, handle, now):
                 ahead -= 1
 
     def _give(self, held: deque[Entry], handle: Handle, now: float) -> bool:
         """Give the first held message to an executor; False when it can take no more."""
         entry = held.popleft()
-        if not self._holds(entry):
+        if not (entry.acknowledged or self._holds(entry)):
             self._forget(entry)
             return True
         try:
@@ -110,14 +117,16 @@ class Dispatch:
             return True
         if not given:
             held.appendleft(entry)
+        elif not entry.policy.acks_late and entry.ending is None:
+            self._begun(entry)
         return given
 
     def _allowance(self, handle: Handle, now: float) -> int:
-        return handle.allowance(now, self._window_s, self._ahead_max)
+        return handle.allowance(now, self._window_s, min(self._ahead_max, handle.slots * self._slot_ahead_max))
 
     def capacity(self) -> int:
         """How many messages should be claimed now; 0 while it is better to wait for more room."""
-        now = time.monotonic()
+        now = self._monotonic()
         if now < self._paused_until:
             return 0
         room = total = 0
@@ -138,7 +147,7 @@ class Dispatch:
 
     def tick(self) -> None:
         """Take back what waits behind long tasks, and give back what has been held too long. Called often."""
-        now = time.monotonic()
+        now = self._monotonic()
         for handles in self._pool.by_kind.values():
             for handle in handles:
                 if handle.waiting and len(handle.waiting) > self._allowance(handle, now):

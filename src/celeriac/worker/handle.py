@@ -8,6 +8,7 @@ import math
 import socket
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from celeriac.worker.entry import Entry
@@ -47,6 +48,7 @@ class Handle:
         taken: socket.socket,
         *,
         max_tasks: int | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`max_tasks`: how many jobs it may have in its whole life; None: without a limit."""
         self.number = number
@@ -70,6 +72,7 @@ class Handle:
         """A second descriptor of the executor's end: reading from it takes a job back."""
         self._reader = ReportReader()
         self._max_tasks = math.inf if max_tasks is None else max_tasks
+        self._monotonic = monotonic
         self._last_number = 0
         self._closed = False
         self._said = False
@@ -106,7 +109,8 @@ class Handle:
     def give(self, entry: Entry, now: float) -> bool:
         """Send a job; False when it can take none now. Raises `FrameError` for a message that no executor can be given."""
         number = self._last_number + 1
-        job = Job(number, entry.message, bool(entry.older_tags or entry.delivery.losses), entry.ending)
+        redelivered = bool(entry.older_tags or entry.delivery.losses)
+        job = Job(number, entry.message, redelivered, entry.ending, entry.quiet)
         try:
             send_job(self._jobs, encode_job(job))
         except BlockingIOError:
@@ -119,6 +123,7 @@ class Handle:
                 logger.error("a large message waits, because no file could be made for it: %s", error)
             return False
         self._last_number = number
+        entry.concluding = entry.ending is not None
         if len(self.running) < self.slots:
             entry.started_at = now
             self.running[number] = entry
@@ -142,7 +147,7 @@ class Handle:
             if entry is not None:
                 recalled[job.number] = entry
         # What was neither taken back nor reported done is running, whatever we thought.
-        now = time.monotonic()
+        now = self._monotonic()
         for entry in waiting.values():
             entry.started_at = now
         self.waiting.clear()

@@ -11,20 +11,27 @@ from typing import Final
 
 import msgspec
 
+from celeriac.client import signals
 from celeriac.client.app import Celeriac
+from celeriac.client.context import Request
 from celeriac.core.effects import ACK
-from celeriac.core.headers import read_headers, to_timestamp
+from celeriac.core.headers import SLOT, read_headers, to_timestamp
 from celeriac.core.message import Delivery, Message
-from celeriac.core.outcome import Crashed, Revoked
+from celeriac.core.outcome import Crashed, Revoked, Unopened
 from celeriac.core.policy import Policy
 from celeriac.core.ports import Consumer
+from celeriac.core.unique import Answer
 from celeriac.exceptions import CeleriacError
 from celeriac.wire import task_v1
+from celeriac.wire.task_v2 import NOTHING_FOLLOWS
 from celeriac.worker.dispatch import Dispatch
-from celeriac.worker.entry import Entry
+from celeriac.worker.entry import Entry, may_be_in_chord, without_content
+from celeriac.worker.gate import Gate
 from celeriac.worker.link import Link
+from celeriac.worker.log import describe_arrival
 from celeriac.worker.revocations import Revocations
 from celeriac.worker.settler import Settler
+from celeriac.worker.unique import UniqueKeeper
 
 logger = logging.getLogger("celeriac.worker")
 
@@ -54,8 +61,14 @@ class Intake:
         entries: dict[tuple[str, int], Entry],
         kinds: list[str],
         idle: Callable[[], None],
+        hostname: str,
+        unique: UniqueKeeper,
+        gate: Gate,
     ) -> None:
         """`entries`: everything this worker has claimed; `kinds`: its kinds of executor, the default one first."""
+        self._hostname = hostname
+        self._unique = unique
+        self._gate = gate
         self._app = app
         self._settings = app.settings
         self._consumer = consumer
@@ -76,6 +89,8 @@ class Intake:
         """Claim until cancelled; a cancelled claim loses nothing."""
         while True:
             await self._settler.room.wait()
+            await self._gate.room.wait()
+            await self._unique.room.wait()
             limit = self._dispatch.capacity()
             if limit <= 0:
                 self._dispatch.wanted.clear()
@@ -100,10 +115,22 @@ class Intake:
         try:
             self._take(delivery)
         except (CeleriacError, msgspec.ValidationError) as error:
-            self._settler.park(delivery.tag, f"{type(error).__name__}: {error}")
+            self._park(delivery, f"{type(error).__name__}: {error}")
         except Exception as error:  # a message, whatever it holds, must never stop a worker
             logger.exception("a message could not be taken in")
-            self._settler.park(delivery.tag, f"{type(error).__name__}: {error}")
+            self._park(delivery, f"{type(error).__name__}: {error}")
+
+    def _park(self, delivery: Delivery, reason: str) -> None:
+        message = delivery.message
+        if message is not None and self._app.backend.counts_chords and may_be_in_chord(message):
+            logger.error("a message is parked: %s", reason)
+            self._unique.parked(message)
+            entry = self._entry(delivery, without_content(message), 0, None)
+            entry.ending = Unopened(reason)
+            self._hand_on(entry)
+            return
+        self._settler.park(delivery.tag, reason)
+        self._unique.parked(delivery.message)
 
     def _take(self, delivery: Delivery) -> None:
         message = delivery.message
@@ -112,17 +139,18 @@ class Intake:
             return
         limit = self._settings.task_message_max_bytes
         if len(message.body) > limit:
-            self._settler.park(
-                delivery.tag,
+            self._park(
+                delivery,
                 f"MessageTooLarge: the body has {len(message.body)} bytes, task_message_max_bytes is {limit}",
             )
             return
         if task_v1.is_v1(message):
             message = delivery.message = task_v1.upgrade(message, self._settings.accept_content)
         headers = read_headers(message.headers)
-        now = time.time()
+        now = self._app.time_source.time()
+        revoked = self._revocations.find(message.headers, now)
         eta = to_timestamp(headers.eta, "eta")
-        if eta is not None and eta > now and self._delay(delivery, message, eta):
+        if eta is not None and eta > now and revoked is None and self._delay(delivery, message, eta):
             return
         entry = self._entry(delivery, message, headers.celeriac_crashes, headers.timelimit)
         losses = max(delivery.losses, headers.celeriac_losses)
@@ -131,9 +159,30 @@ class Intake:
             entry.ending = Crashed(f"it went down with its worker {losses} times", entry.crashes)
         elif expires is not None and expires <= now:
             entry.ending = Revoked("expired")
-        elif self._revocations.refuses(headers.id, now):
+        elif revoked is not None:
             entry.ending = Revoked("revoked")
+        if headers.celeriac_unique is not None:
+            self._unique.claim(entry, headers.celeriac_unique)
+            if entry.ending is None:
+                self._unique.ask(entry, self._judge)
+                return
         self._hand_on(entry)
+
+    def _judge(self, entry: Entry, answer: Answer) -> None:
+        """Go on with a unique task as its key says: to a slot, to its end, or back into the delay until another has ended."""
+        message = entry.message
+        if self._revocations.find(message.headers, self._app.time_source.time()) is not None:
+            entry.ending = Revoked("revoked")
+        elif answer.verdict == "gone":
+            entry.ending = Revoked(f"its unique key is that of {answer.id}")
+        elif answer.verdict == "wait":
+            brokers_time = self._app.time_source.time() + self._consumer.ahead_s
+            message.not_before = brokers_time + self._settings.task_unique_recheck_s
+            self._unique.forget(entry.key)
+            self._settler.settle_tag(entry.delivery.tag, ACK, [message])
+            return
+        self._hand_on(entry)
+        self._dispatch.pump()
 
     def _delay(self, delivery: Delivery, message: Message, eta: float) -> bool:
         """Put a message that its sender did not leave to the broker's own delay there, so that it costs no worker anything.
@@ -166,14 +215,17 @@ class Intake:
             delivery=delivery,
             message=message,
             kind=kind,
-            time_limit_s=policy.time_limit_s,
+            policy=policy,
             crashes=crashes,
-            held_since=time.monotonic(),
+            held_since=self._app.time_source.monotonic(),
         )
 
     def _hand_on(self, entry: Entry) -> None:
         key = entry.key
         known = self._entries.get(key)
+        if known is not None and known.acknowledged:
+            self._settler.settle_tag(entry.delivery.tag, ACK)  # its early acknowledgement got lost with the connection
+            return
         if known is not None:
             # The connection was lost and the broker delivered it again while it still runs here: settle this one with it.
             known.older_tags = [*known.older_tags, known.delivery.tag]
@@ -182,4 +234,18 @@ class Intake:
         if self._settler.settle_again(key, entry.delivery.tag):
             return
         self._entries[key] = entry
-        self._dispatch.add(entry)
+        if SLOT not in entry.message.headers:
+            describe_arrival(entry.message)
+        if signals.task_received.receivers and SLOT not in entry.message.headers:  # else it was here before
+            request = Request.from_message(
+                entry.message,
+                (),
+                {},
+                NOTHING_FOLLOWS,
+                hostname=self._hostname,
+                redelivered=False,
+                priority_of=self._app.amqp.from_wire,
+            )
+            signals.task_received.send(self, request=request)
+        if not self._gate.takes(entry):
+            self._dispatch.add(entry)

@@ -1,42 +1,28 @@
-"""How a worker's processes log: one line a record on standard error, or JSON."""
+"""How a worker's processes log: at first to standard error, then as the app's settings say."""
 
 from __future__ import annotations
 
-import json
 import logging
-import sys
-from datetime import UTC, datetime
-from typing import Final
 
-from celeriac.client.context import current_request
-
-TEXT_FORMAT: Final = "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s"
-
-
-class JsonFormatter(logging.Formatter):
-    """Writes one JSON object a line, with the running task's name and id where there is one."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the record as JSON text."""
-        entry: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
-            "level": record.levelname,
-            "logger": record.name,
-            "pid": record.process,
-            "message": record.getMessage(),
-        }
-        request = current_request.get()
-        if request is not None:
-            entry["task"], entry["task_id"] = request.task, request.id
-        if record.exc_info:
-            entry["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False, default=str)
+from celeriac.client.app import Celeriac
+from celeriac.client.log_format import TEXT_FORMAT, JsonFormatter
+from celeriac.client.log_setup import add_first_handler
 
 
 def configure_logging(level: int, *, as_json: bool) -> None:
-    """Send the root logger's records to standard error. Called once per process of a worker that has its own processes."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if as_json else logging.Formatter(TEXT_FORMAT))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level)
+    """Send what Celeriac itself logs to standard error until the app is there. Called once per process."""
+    add_first_handler(level, JsonFormatter() if as_json else logging.Formatter(TEXT_FORMAT))
+
+
+def set_up_logging(app: Celeriac, level: int, logfile: str | None, hostname: str) -> bool:
+    """Log as the app's settings say; True when the app does that itself, by the signal `setup_logging`.
+
+    Raises `OSError` for a file that cannot be written.
+    """
+    return app.log.setup(level, logfile, hostname=hostname)
+
+
+def log_printed(app: Celeriac) -> None:
+    """Have what is printed from now on logged, where the settings say so."""
+    if app.settings.worker_redirect_stdouts:
+        app.log.redirect_stdouts(app.settings.worker_redirect_stdouts_level)

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import signal
 import socket
+import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -69,6 +70,7 @@ class Pool:
         on_report: Callable[[Handle, Report], None],
         on_death: Callable[[Death], None],
         on_ready: Callable[[], None],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`sizes`: kind -> (executors, slots of each)."""
         self._spawner = spawner
@@ -78,6 +80,7 @@ class Pool:
         self._on_report = on_report
         self._on_death = on_death
         self._on_ready = on_ready
+        self._monotonic = monotonic
         self._handles: dict[int, Handle] = {}
         self._reports: dict[int, socket.socket] = {}
         self._last_number = 0
@@ -120,6 +123,15 @@ class Pool:
         self._replace(handle, 0.0)
         return waiting
 
+    def send(self, handle: Handle, note: bytes) -> None:
+        """Send a note to an executor, as far as it still hears."""
+        reports = self._reports.get(handle.number)
+        if reports is not None:
+            with contextlib.suppress(
+                OSError
+            ):  # it is dying, or has not read for long: its end comes one way or the other
+                reports.send(note)
+
     def kill_all(self) -> None:
         """End all executors now."""
         for handle in self.handles:
@@ -145,7 +157,9 @@ class Pool:
         jobs, executor_jobs = socket.socketpair(socket.AF_UNIX, _packets())
         reports, executor_reports = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         reports.setblocking(False)
-        handle = Handle(number, kind, slots, jobs, executor_jobs.dup(), max_tasks=self._max_tasks)
+        handle = Handle(
+            number, kind, slots, jobs, executor_jobs.dup(), max_tasks=self._max_tasks, monotonic=self._monotonic
+        )
         self._handles[number] = handle
         self._reports[number] = reports
         self.by_kind[kind].append(handle)

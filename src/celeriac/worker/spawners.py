@@ -14,7 +14,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from celeriac.client.app import Celeriac
 from celeriac.exceptions import ImproperlyConfigured
@@ -54,6 +54,14 @@ class ForkedProcess:
             os.kill(self.pid, signal.SIGKILL)
 
 
+class ServerProcess(Protocol):
+    """What a fork server's process has to be able to do, as `subprocess.Popen` does it."""
+
+    def kill(self) -> None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
 class ForkServerSpawner:
     """Duties: 1. run the fork server as a program of its own; 2. send it commands; 3. pass on its notices;
     4. start another one when it dies.
@@ -69,6 +77,7 @@ class ForkServerSpawner:
         log_json: bool,
         start_timeout_s: float,
         settings: Mapping[str, Any] | None = None,
+        logfile: str | None = None,
     ) -> None:
         self._app_spec = app_spec
         self._workdir = workdir
@@ -77,7 +86,8 @@ class ForkServerSpawner:
         self._log_json = log_json
         self._start_timeout_s = start_timeout_s
         self._settings = dict(settings or {})
-        self._process: subprocess.Popen[bytes] | None = None
+        self._logfile = logfile
+        self._process: ServerProcess | None = None
         self._control: socket.socket | None = None
         """Our end of the socket of a fork server that is ready."""
         self._unsent: deque[tuple[Spawn, socket.socket, socket.socket]] = deque()
@@ -135,6 +145,7 @@ class ForkServerSpawner:
             self._log_json,
             os.getpid(),
             self._settings,
+            self._logfile,
         )
         control.setblocking(False)
         control.send(encode(setup))
@@ -303,7 +314,7 @@ class ThreadSpawner:
             code = 1
             try:
                 with jobs, reports:
-                    serve(self._app, kind, slots, self._hostname, jobs, reports)
+                    self.serve(number, kind, slots, jobs, reports)
                 code = 0
             except (OSError, SystemExit) as error:
                 logger.debug("executor thread %d was given up: %r", number, error)
@@ -318,7 +329,15 @@ class ThreadSpawner:
         def exited() -> None:
             self._loop.call_soon(self._exited, number, -signal.SIGKILL)
 
-        self._loop.call_soon(self._spawned, number, ThreadBody(thread, exited))
+        self._loop.call_soon(self._spawned, number, self.body(number, thread, exited))
+
+    def serve(self, number: int, kind: str, slots: int, jobs: socket.socket, reports: socket.socket) -> None:
+        """Be the executor, in its thread, until it ends."""
+        serve(self._app, kind, slots, self._hostname, jobs, reports)
+
+    def body(self, number: int, thread: threading.Thread, exited: Callable[[], None]) -> Body:
+        """Return what the core ends the executor by."""
+        return ThreadBody(thread, exited)
 
     async def close(self) -> None:
         """Wait shortly for the threads; those stuck in C code are left behind as daemons."""

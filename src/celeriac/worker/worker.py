@@ -12,16 +12,21 @@ import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from msgspec import Struct
 
+from celeriac.client import signals
 from celeriac.client.app import Celeriac
 from celeriac.client.calls import new_id
+from celeriac.client.content import check_worker
+from celeriac.client.transactions import Relay, start_relay
 from celeriac.exceptions import ImproperlyConfigured
 from celeriac.worker.core import Core, CoreOptions
 from celeriac.worker.pool import Spawner
+from celeriac.worker.queues import choose_queues
 from celeriac.worker.spawners import ForkServerSpawner, ThreadSpawner
+from celeriac.worker.unique import check_unique_tasks
 
 logger = logging.getLogger("celeriac.worker")
 
@@ -34,6 +39,8 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
 
     hostname: str | None = None
     queues: Sequence[str] = ()
+    """Names, or `name:most` with the most tasks of that queue at once; none: those of the app."""
+    exclude_queues: Sequence[str] = ()
     concurrency: int | None = None
     """Process executors."""
     threads: int | None = None
@@ -89,18 +96,30 @@ class Worker:
         """`make_spawner` gets the node name; `on_ready` is called once the worker claims messages."""
         self.app = app
         self.hostname = node_name(options.hostname)
-        self.queues = tuple(options.queues) or (app.settings.task_default_queue,)
+        chosen = choose_queues(app, options.queues, options.exclude_queues)
+        self.queues = chosen.names
+        self.queue_concurrency = chosen.concurrency
         self.sizes: Mapping[str, tuple[int, int]] = executor_sizes(app, options)
+        check_unique_tasks(app)
+        check_worker(app)
         self.grace_s = app.settings.worker_shutdown_grace_s if options.grace_s is None else options.grace_s
         self._make_spawner = make_spawner
         self._on_ready = on_ready
+        signals.celeryd_init.send(self.hostname, instance=self, conf=app.conf, options=options)
+        signals.celeryd_after_setup.send(self.hostname, instance=self, conf=app.conf)
+        signals.worker_init.send(self)
         self._core: Core | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def core(self) -> Core | None:
+        """The running core, for those who look into a worker of their own process."""
+        return self._core
 
     def run(self) -> None:
         """Run until a signal asks to stop; blocking, in the main thread.
 
-        SIGTERM or SIGINT: warm shutdown, running tasks have `grace_s` seconds.  SIGQUIT, or a second one: soft, they have
+        SIGTERM, SIGINT or SIGHUP: warm shutdown, running tasks have `grace_s` seconds.  SIGQUIT, or a second one: soft, they have
         `worker_soft_shutdown_timeout` seconds; where that is 0, cold: they are given back at once.  Raises `ImproperlyConfigured` or `OperationalError` when it can't start.
         """
         asyncio.run(self.serve(handle_signals=True))
@@ -108,18 +127,26 @@ class Worker:
     async def serve(self, *, handle_signals: bool) -> None:
         """Run in the current event loop until `stop`."""
         self._loop = asyncio.get_running_loop()
-        options = CoreOptions(self.hostname, f"{self.hostname}/{new_id()}", self.queues, self.sizes)
+        options = CoreOptions(
+            self.hostname, f"{self.hostname}/{new_id()}", self.queues, self.sizes, self.queue_concurrency
+        )
         self._core = core = Core(self.app, options, self._make_spawner(self.hostname))
         if handle_signals:
             self._handle_signals(self._loop)
+        relay: Relay | None = None
         try:
             await core.start()
+            relay = start_relay(self.app)
+            signals.worker_ready.send(self)
             if self._on_ready is not None:
                 self._on_ready(self)
             await core.wait()
         finally:
             core.request_stop(self.grace_s)
             await core.stop()
+            if relay is not None:
+                await asyncio.to_thread(relay.stop)
+            signals.worker_shutdown.send(self)
 
     def stop(self, grace_s: float | None = None) -> None:
         """Ask a running worker to stop; thread-safe, does not wait, idempotent."""
@@ -138,6 +165,8 @@ class Worker:
             # A repeated signal goes one step on: from warm to soft, from there to cold.
             left_s = grace_s if grace_s < left_s else soft_s if soft_s < left_s else 0.0
             logger.warning("%s: shutting down, running tasks have %g s; once more to make it sooner", name, left_s)
+            how = "Warm" if left_s > soft_s else "Soft" if left_s else "Cold"
+            signals.worker_shutting_down.send(self.hostname, sig=name, how=how, exitcode=0)
             self.stop(left_s)
 
         # Celery's way to have a process manager's TERM mean QUIT.
@@ -145,6 +174,9 @@ class Worker:
         loop.add_signal_handler(signal.SIGTERM, sooner, "SIGTERM", term_s)
         loop.add_signal_handler(signal.SIGINT, sooner, "SIGINT", self.grace_s)
         loop.add_signal_handler(signal.SIGQUIT, sooner, "SIGQUIT", soft_s)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+            # Its terminal is closed, or somebody means to have the log opened anew: neither is a reason to drop dead.
+            loop.add_signal_handler(signal.SIGHUP, sooner, "SIGHUP", self.grace_s)
 
 
 def program_worker(
@@ -156,6 +188,7 @@ def program_worker(
     loglevel: int,
     log_json: bool,
     settings: Mapping[str, Any] | None = None,
+    logfile: str | None = None,
     on_ready: Callable[[Worker], None] | None = None,
 ) -> Worker:
     """Return the worker behind `celeriac worker`: its executors are processes that import `app_spec` themselves.
@@ -176,6 +209,7 @@ def program_worker(
             loglevel=loglevel,
             log_json=log_json,
             settings=settings or {},
+            logfile=logfile,
             start_timeout_s=app.settings.worker_start_timeout_s,
         )
 
@@ -189,14 +223,22 @@ class EmbeddedWorker:
     between two Python instructions here; a crash of a task is a crash of the program.
     """
 
-    def __init__(self, app: Celeriac, **options: object) -> None:
-        """`options`: those of `WorkerOptions`."""
+    def __init__(
+        self,
+        app: Celeriac,
+        *,
+        make_spawner: Callable[[str], Spawner] | None = None,
+        new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None,
+        **options: object,
+    ) -> None:
+        """`options`: those of `WorkerOptions`; `make_spawner` gets the node name and says where executors come from, instead of threads."""
         self._ready = threading.Event()
         self._error: BaseException | None = None
+        self._new_loop = new_loop
         self._worker = Worker(
             app,
             WorkerOptions(**options),  # type: ignore[arg-type]
-            lambda hostname: ThreadSpawner(app, hostname),
+            make_spawner or (lambda hostname: ThreadSpawner(app, hostname)),
             lambda _worker: self._ready.set(),
         )
         self._thread = threading.Thread(target=self._run, name="celeriac-worker", daemon=True)
@@ -219,13 +261,14 @@ class EmbeddedWorker:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._worker.serve(handle_signals=False))
+            with asyncio.Runner(loop_factory=self._new_loop) as runner:
+                runner.run(self._worker.serve(handle_signals=False))
         except BaseException as error:  # told to whoever starts or stops the worker
             self._error = error
         finally:
             self._ready.set()
 
-    def __enter__(self) -> EmbeddedWorker:
+    def __enter__(self) -> Self:
         self.start()
         return self
 

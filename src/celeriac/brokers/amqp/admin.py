@@ -13,12 +13,14 @@ from celeriac.brokers.amqp.acks import ack_frames, nack_frames
 from celeriac.brokers.amqp.consumer import RETURNS_ALLOWED
 from celeriac.brokers.amqp.incoming import delivery_count
 from celeriac.core.message import DeadLetter, QueueDepth, Revocation
+from celeriac.core.ports import Conclude
+from celeriac.core.queues import QueueTable
 from celeriac.core.settings import Settings
 from celeriac.exceptions import BrokerUnavailable
 from celeriac.transports.amqp import delay
 from celeriac.transports.amqp.address import Address
 from celeriac.transports.amqp.blocking import BlockingConnection, DeadlinePassed, connection_name
-from celeriac.transports.amqp.errors import ConnectionLost
+from celeriac.transports.amqp.errors import ConnectionLost, QueueBeingMade
 from celeriac.transports.amqp.protocol import methods
 from celeriac.transports.amqp.protocol.events import Delivered
 from celeriac.transports.amqp.topology import Calls, Script, Topology
@@ -31,6 +33,7 @@ TIMEOUT_S: Final = 30.0
 WALK_TIMEOUT_S: Final = 300.0
 """For one that reads a whole dead-letter queue."""
 _GETS: Final = 200
+_BEING_MADE_PAUSE_S: Final = 0.1
 
 
 class AmqpAdmin:
@@ -39,11 +42,12 @@ class AmqpAdmin:
     Blocking; not thread-safe.
     """
 
-    def __init__(self, address: Address, settings: Settings) -> None:
+    def __init__(self, address: Address, settings: Settings, queues: QueueTable) -> None:
         self._address = address
+        self._queues = queues
         self._settings = settings
         self._connection: BlockingConnection | None = None
-        self._topology = Topology(settings)
+        self._topology = Topology(settings, queues)
         self._declared: set[str] = set()
 
     # -- the connection -----------------------------------------------------------------------------------------------
@@ -68,13 +72,24 @@ class AmqpAdmin:
                 return connection
             self._drop()
         attempt = time.monotonic() + self._settings.broker_connection_timeout
-        self._topology = Topology(self._settings)
+        self._topology = Topology(self._settings, self._queues)
         self._connection = BlockingConnection(self._address, attempt, name=connection_name("admin"))
         return self._connection
 
     def _run(self, script: Callable[[], Script[T]]) -> T:
-        with self._connected(TIMEOUT_S) as (connection, deadline):
-            return connection.run(script(), deadline)
+        return self._repeat(lambda connection, deadline: connection.run(script(), deadline), TIMEOUT_S)
+
+    def _repeat(self, operation: Callable[[BlockingConnection, float], T], timeout_s: float) -> T:
+        """Do something that may meet a queue which is only just being made, and then must be done again from its start."""
+        until = time.monotonic() + timeout_s
+        while True:
+            try:
+                with self._connected(until - time.monotonic()) as (connection, deadline):
+                    return operation(connection, deadline)
+            except QueueBeingMade:
+                if time.monotonic() + _BEING_MADE_PAUSE_S > until:
+                    raise
+                time.sleep(_BEING_MADE_PAUSE_S)
 
     def _drop(self) -> None:
         if self._connection is not None:
@@ -103,7 +118,7 @@ class AmqpAdmin:
         """Name the default queue and those declared here, as far as they exist: AMQP has no way to list queues."""
 
         def script() -> Script[list[str]]:
-            known = sorted({self._settings.task_default_queue} | self._declared)
+            known = sorted({queue.name for queue in self._queues} | self._declared)
             ready: dict[str, int | None] = {}
             for queue in known:
                 ready[queue] = yield from self._topology.look(queue)
@@ -171,7 +186,8 @@ class AmqpAdmin:
     ) -> int:
         """Take every dead letter of a queue once, remove those in `ids` (retried or deleted), give back the others."""
         dead = parking.dead_queue(queue)
-        with self._connected(WALK_TIMEOUT_S) as (connection, deadline):
+
+        def walk(connection: BlockingConnection, deadline: float) -> int:
             hint = connection.run(self._topology.look(dead), deadline)
             if hint is None:
                 return 0
@@ -187,9 +203,13 @@ class AmqpAdmin:
                         visit(event)
                     more = len(got) == len(gets)
                 return self._end_walk(connection, held, queue, ids or frozenset(), retry, deadline)
-            except BaseException:
+            except BaseException as error:
                 self._drop()  # gives back all that is held
+                if held and isinstance(error, QueueBeingMade):
+                    raise ConnectionLost(str(error)) from None  # no message is visited, or retried, a second time
                 raise
+
+        return self._repeat(walk, WALK_TIMEOUT_S)
 
     def _end_walk(
         self,
@@ -228,3 +248,7 @@ class AmqpAdmin:
             yield from self._topology.publish([revoked.to_publish(revoked.Entry(item)) for item in revocations])
 
         self._run(script)
+
+    def withdraw_delayed(self, revocations: Sequence[Revocation], conclude: Conclude, timeout_s: float) -> int:
+        """Do nothing: RabbitMQ does not let anyone look into its delay; what is revoked is refused when it is due."""
+        return 0

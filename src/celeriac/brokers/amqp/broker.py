@@ -5,6 +5,8 @@ from __future__ import annotations
 from celeriac.brokers.amqp.admin import AmqpAdmin
 from celeriac.brokers.amqp.consumer import AmqpConsumer
 from celeriac.brokers.amqp.producer import AmqpProducer
+from celeriac.core.priorities import First
+from celeriac.core.queues import QueueTable
 from celeriac.core.settings import Settings
 from celeriac.exceptions import ImproperlyConfigured
 from celeriac.transports.amqp.address import parse
@@ -14,8 +16,10 @@ class AmqpBroker:
     """RabbitMQ 3.10 or newer behind `amqp://` or `amqps://`; nothing is connected before a side is used."""
 
     durable = True
+    urgent_first: First = "high"
 
-    def __init__(self, url: str, settings: Settings) -> None:
+    def __init__(self, url: str, settings: Settings, queues: QueueTable | None = None) -> None:
+        self.queues = queues or QueueTable(settings)
         kind = settings.task_default_queue_type
         if kind not in ("quorum", "classic"):
             raise ImproperlyConfigured(f"setting 'task_default_queue_type' = {kind!r} must be 'quorum' or 'classic'")
@@ -24,15 +28,15 @@ class AmqpBroker:
 
     def producer(self) -> AmqpProducer:
         """Return a side that sends."""
-        return AmqpProducer(self._address, self._settings)
+        return AmqpProducer(self._address, self._settings, self.queues)
 
     def admin(self) -> AmqpAdmin:
         """Return a side that looks and tidies."""
-        return AmqpAdmin(self._address, self._settings)
+        return AmqpAdmin(self._address, self._settings, self.queues)
 
     def consumer(self) -> AmqpConsumer:
         """Return a worker's side."""
-        return AmqpConsumer(self._address, self._settings)
+        return AmqpConsumer(self._address, self._settings, self.queues)
 
     def shown_url(self) -> str:
         """Return the URL with the password masked."""

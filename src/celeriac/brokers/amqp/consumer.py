@@ -6,27 +6,32 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from celeriac.brokers.amqp import parking
 from celeriac.brokers.amqp.acks import ack_frames, nack_frames
+from celeriac.brokers.amqp.feed import Feed
 from celeriac.brokers.amqp.incoming import delivery_count
 from celeriac.brokers.amqp.intake import Held, Intake, Tag
 from celeriac.brokers.amqp.outgoing import to_publish
 from celeriac.brokers.amqp.revoked_reader import RevokedReader
+from celeriac.brokers.declaring import broadcasts, own_limits, own_names, unroutable
 from celeriac.core.effects import ACK, Dead, Lost, Requeue, Settlement
 from celeriac.core.ids import uuid7
-from celeriac.core.message import Delivery, Message, Revocation
+from celeriac.core.message import Delayed, Delivery, Message, Revocation
+from celeriac.core.queues import QueueTable, public_queue
 from celeriac.core.settings import Settings
+from celeriac.core.workflow import Completed
 from celeriac.exceptions import BrokerUnavailable, EncodeError, OperationalError
 from celeriac.transports.amqp.address import Address
 from celeriac.transports.amqp.aio import CONSUME_CHANNEL, REVOKED_CHANNEL, AsyncConnection
 from celeriac.transports.amqp.blocking import connection_name
+from celeriac.transports.amqp.errors import QueueBeingMade
 from celeriac.transports.amqp.outbox import Publish
 from celeriac.transports.amqp.protocol import methods
 from celeriac.transports.amqp.protocol.events import Cancelled, ChannelClosed, Delivered
-from celeriac.transports.amqp.topology import Topology
+from celeriac.transports.amqp.topology import NoRoute, Topology
 
 RETURNS_ALLOWED: Final = 10
 """A quorum queue counts a message given back like one that went down with its worker.  From this count on, giving back publishes
@@ -36,6 +41,7 @@ LAST_COUNT: Final = 20
 STALL_S: Final = 30.0
 """Nothing has come for so long: reason enough to ask whether something waits."""
 _OPEN_WAIT_S: Final = 10.0
+_BEING_MADE_PAUSE_S: Final = 0.1
 _REVOKED_AGAIN_S: Final = 5.0
 """Pause between two attempts to read the stream of revocations, while that does not work."""
 _log = logging.getLogger(__name__)
@@ -54,14 +60,19 @@ class AmqpConsumer:
     """
 
     stores_records = False
+    hastens: bool = False
+    ahead_s: float = 0.0
 
-    def __init__(self, address: Address, settings: Settings) -> None:
+    def __init__(self, address: Address, settings: Settings, table: QueueTable) -> None:
         self._address = address
         self._settings = settings
+        self._table = table
         self._owner = ""
         self._connection: AsyncConnection | None = None
-        self._topology = Topology(settings)
+        self._topology = Topology(settings, table)
         self._intake = Intake()
+        self._prioritized: list[Feed] = []
+        """Of queues that are declared with priorities."""
         self._arrived: asyncio.Event | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._revoked: RevokedReader | None = None
@@ -69,16 +80,37 @@ class AmqpConsumer:
 
     # -- opening and closing ------------------------------------------------------------------------------------------
 
-    async def open(self, owner: str, queues: Sequence[str]) -> None:
+    async def open(self, owner: str, queues: Sequence[str], concurrency: Mapping[str, int] | None = None) -> None:
         """Connect anew, create missing queues and the delay levels, and read the revocations.
 
         Raises `BrokerUnavailable`, and `OperationalError` when RabbitMQ refuses the login or a queue.
         """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _OPEN_WAIT_S
+        while True:
+            try:
+                await self._open_once(owner, queues, concurrency or {})
+                return
+            except QueueBeingMade as error:  # by a worker that starts at the same moment
+                if loop.time() > deadline:
+                    raise
+                _log.debug("opening again: %s", error)
+                await asyncio.sleep(_BEING_MADE_PAUSE_S)
+
+    async def _open_once(self, owner: str, queues: Sequence[str], concurrency: Mapping[str, int]) -> None:
         await self.close()
         self._owner = owner
-        self._intake.begin(queues)
+        names = own_names(queues, self._table, owner)
+        limits = own_limits(concurrency, self._table)
+        by_name = {name: limits[public] for name in names if (public := public_queue(name)) in limits}
+        declared = {name: queue for name in names if (queue := self._table.get(name)) is not None}
+        prioritized = {
+            name for name in names if "x-max-priority" in (declared.get(name) or self._table.missing(name)).arguments()
+        }
+        self._intake.begin(names, by_name, {name: queue.consumer_arguments for name, queue in declared.items()})
+        self._prioritized = [feed for name, feed in self._intake.feeds.items() if name in prioritized]
         self._arrived = asyncio.Event()
-        self._topology = Topology(self._settings)
+        self._topology = Topology(self._settings, self._table, owner)
         self._revoked = self._revoked or RevokedReader()
         connection = self._connection = await AsyncConnection.open(
             self._address,
@@ -89,8 +121,10 @@ class AmqpConsumer:
         )
         try:
             async with asyncio.timeout(_OPEN_WAIT_S):
-                for queue in queues:
-                    await connection.run(self._topology.ensure_delay(queue))
+                for exchange, key, own in broadcasts(queues, self._table, owner):
+                    await connection.run(self._topology.ensure_private(own, exchange, key))
+                for name in names:
+                    await connection.run(self._topology.ensure_delay(name))
                 await self._revoked.open(connection, self._topology)
         except TimeoutError:
             self._abandon()
@@ -161,14 +195,14 @@ class AmqpConsumer:
         connection = self._live()
         if limit <= 0:
             return []
-        if claimed := self._take(limit):
+        if claimed := await self._take_narrowly(connection, limit):
             return claimed
         try:
             async with asyncio.timeout(self._settings.publish_timeout_s):
                 await self._intake.widen(connection, self._topology, limit)
         except TimeoutError:
             raise BrokerUnavailable(f"RabbitMQ at {self._address.shown} does not answer") from None
-        if claimed := self._take(limit):
+        if claimed := await self._take_narrowly(connection, limit):
             return claimed
         assert self._arrived is not None
         self._arrived.clear()
@@ -177,8 +211,24 @@ class AmqpConsumer:
                 await self._arrived.wait()
         except TimeoutError:
             return []
-        self._live()
-        return self._take(limit)
+        return await self._take_narrowly(self._live(), limit)
+
+    async def _take_narrowly(self, connection: AsyncConnection, limit: int) -> list[Delivery]:
+        """Claim, and let nothing of a queue with priorities lie here: something more urgent may come before its turn does."""
+        feeds = [feed for feed in self._prioritized if feed.buffer]
+        if feeds:
+            try:
+                async with asyncio.timeout(self._settings.publish_timeout_s):
+                    for feed in feeds:
+                        await self._intake.cancel(connection, feed)
+            except TimeoutError:
+                raise BrokerUnavailable(f"RabbitMQ at {self._address.shown} does not answer") from None
+        claimed = self._take(limit)  # from here on nothing is waited for: a cancelled claim must lose nothing
+        for feed in feeds:
+            rest = [event.delivery_tag for event, _ in feed.buffer]
+            feed.buffer.clear()
+            connection.send_frames(self._intake.settling(nack_frames, rest))
+        return claimed
 
     def _take(self, limit: int) -> list[Delivery]:
         claimed = self._intake.take(limit)
@@ -238,17 +288,19 @@ class AmqpConsumer:
 
     # -- settling -----------------------------------------------------------------------------------------------------
 
-    async def settle(self, batch: Sequence[Settlement]) -> list[Lost]:
+    async def settle(self, batch: Sequence[Settlement]) -> list[Lost | Completed]:
         """Publish the follow-ups and what is to be parked, confirmed; then acknowledge; return those that are void.
 
         Raises `BrokerUnavailable` when the follow-ups could not be published, `PublishTimeout` when that is not known.
         """
-        lost: list[Lost] = []
+        lost: list[Lost | Completed] = []
         acks: list[int] = []
         nacks: list[int] = []
         publishes: list[Publish] = []
         now = time.time()
         tags: dict[int, Tag] = {}
+        owners: list[int] = []
+        """To which delivery each of `publishes` belongs."""
         for settlement in batch:
             tag: Tag = settlement.tag
             number = tag[1]
@@ -262,12 +314,17 @@ class AmqpConsumer:
                 acks.append(number)
             else:
                 nacks.append(number)
+            owners += [number] * (len(publishes) - len(owners))
         if not tags:
             return lost
         connection = self._live()
         if publishes:
             generation = self._intake.generation
-            await connection.publish(self._topology.publish(publishes), self._settings.publish_timeout_s)
+            try:
+                await connection.publish(self._topology.publish(publishes), self._settings.publish_timeout_s)
+            except NoRoute as error:
+                stuck = {number for publish, number in zip(publishes, owners, strict=True) if error.has(publish)}
+                await self._park_stuck(connection, stuck, error)
             if generation != self._intake.generation:  # the channel was closed meanwhile
                 return lost + [Lost(tag) for tag in tags.values()]
         if acks:
@@ -275,6 +332,19 @@ class AmqpConsumer:
         if nacks:
             connection.send_frames(self._intake.settling(nack_frames, nacks))
         return lost
+
+    async def _park_stuck(self, connection: AsyncConnection, numbers: Collection[int], error: NoRoute) -> None:
+        """Park messages whose follow-ups no queue is there for; all others' have been sent."""
+        now = time.time()
+        reason = f"its follow-up cannot be sent: {error}"
+        expires_s = self._settings.dead_letter_expires_s
+        parked = [
+            parking.park(held.event, public_queue(held.feed.queue), reason, now, uuid7(now, os.urandom(10)), expires_s)
+            for number in numbers
+            if (held := self._intake.held.get(number)) is not None
+        ]
+        if parked:
+            await connection.publish(self._topology.publish(parked), self._settings.publish_timeout_s)
 
     def _prepare(self, settlement: Settlement, held: Held, publishes: list[Publish], now: float) -> bool:
         """Collect what a settlement publishes; True when its message is to be acknowledged, False when given back."""
@@ -289,7 +359,7 @@ class AmqpConsumer:
             case Dead(reason=reason):
                 handle = uuid7(now, os.urandom(10))
                 expires_s = self._settings.dead_letter_expires_s
-                publishes.append(parking.park(event, queue, reason, now, handle, expires_s))
+                publishes.append(parking.park(event, public_queue(queue), reason, now, handle, expires_s))
             case Requeue():
                 if delivery_count(event) < RETURNS_ALLOWED:
                     return False
@@ -302,9 +372,17 @@ class AmqpConsumer:
         now = time.time()
         publishes = [to_publish(message, now) for message in messages]
         if publishes:
-            await connection.publish(self._topology.publish(publishes), self._settings.publish_timeout_s)
+            try:
+                await connection.publish(self._topology.publish(publishes), self._settings.publish_timeout_s)
+            except NoRoute as error:
+                pairs = zip(messages, publishes, strict=True)
+                raise unroutable([message for message, publish in pairs if error.has(publish)]) from None
 
     # -- the rest of the port -----------------------------------------------------------------------------------------
+
+    async def hasten(self, delayed: Sequence[Delayed]) -> int:
+        """Do nothing: RabbitMQ lets nobody reach into its delay."""
+        return 0
 
     async def heartbeat(self) -> bool:
         """Return True, or raise `BrokerUnavailable` when the connection is gone.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -28,8 +29,12 @@ class Feed:
     than was asked for, and the common case asks for nothing.
     """
 
-    def __init__(self, queue: str) -> None:
+    def __init__(self, queue: str, most: int | None = None, arguments: Mapping[str, Any] | None = None) -> None:
         self.queue = queue
+        self.most = most
+        """How many messages of it may be held at once; None: as many as are wanted."""
+        self.arguments = arguments
+        """Of its consumers."""
         self.windows: dict[str, Window] = {}
         """By consumer tag, those that are not cancelled."""
         self.buffer: deque[tuple[Delivered, float]] = deque()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -47,9 +47,12 @@ class Intake:
         self._by_consumer: dict[str, Feed] = {}
         self._numbers = itertools.count(1)
 
-    def begin(self, queues: Sequence[str]) -> None:
-        """Start with these queues, on a new channel."""
-        self.feeds = {queue: Feed(queue) for queue in queues}
+    def begin(self, queues: Sequence[str], limits: Mapping[str, int], arguments: Mapping[str, dict[str, Any]]) -> None:
+        """Start with these queues, on a new channel.
+
+        `limits`: most messages of some queues that may be held at once; `arguments`: of some queues' consumers.
+        """
+        self.feeds = {queue: Feed(queue, limits.get(queue), arguments.get(queue)) for queue in queues}
         self.void_all()
 
     def void_all(self) -> None:
@@ -123,7 +126,7 @@ class Intake:
     async def widen(self, connection: AsyncConnection, topology: Topology, limit: int) -> None:
         """See that RabbitMQ may send `limit` messages of each queue, and not many times that."""
         for feed in self.feeds.values():
-            if feed.missing(limit) or feed.is_too_wide(limit):
+            if self._missing(feed, limit) or feed.is_too_wide(limit):
                 await self._fit(connection, topology, feed, limit)
 
     async def _fit(self, connection: AsyncConnection, topology: Topology, feed: Feed, limit: int) -> None:
@@ -133,7 +136,7 @@ class Intake:
         if feed.is_too_wide(limit) or feed.is_crowded():
             await self.cancel(connection, feed)
         async with connection.lock(CONSUME_CHANNEL):
-            size = min(feed.missing(limit), _MAX_PREFETCH)
+            size = min(self._missing(feed, limit), _MAX_PREFETCH)
             if not size:
                 return
             consumer = f"{self.generation}.{next(self._numbers)}"
@@ -141,8 +144,15 @@ class Intake:
             feed.windows[consumer] = Window(size)
             feed.last_news = asyncio.get_running_loop().time()
             self._by_consumer[consumer] = feed
-            calls = [methods.basic_qos(size), methods.basic_consume(feed.queue, consumer)]
-            await connection.call(CONSUME_CHANNEL, calls)
+            consume = methods.basic_consume(feed.queue, consumer, arguments=feed.arguments)
+            await connection.call(CONSUME_CHANNEL, [methods.basic_qos(size), consume])
+
+    def _missing(self, feed: Feed, limit: int) -> int:
+        missing = feed.missing(limit)
+        if feed.most is None or not missing:
+            return missing
+        held = sum(held.feed is feed for held in self.held.values())
+        return max(0, min(missing, feed.most - held - feed.room()))
 
     async def cancel(self, connection: AsyncConnection, feed: Feed) -> None:
         """Let nothing more come of a queue; returns when nothing more can."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from celeriac.core.headers import with_escaped_texts
 from celeriac.core.message import Message
 from celeriac.exceptions import EncodeError
 from celeriac.transports.amqp import delay
@@ -40,20 +41,28 @@ def to_publish(message: Message, now: float) -> Publish:
     }
     if values.get("delivery_mode") is None:
         values["delivery_mode"] = 2
-    wait_s = delay.seconds(message.not_before - now) if message.not_before is not None else 0
-    if wait_s:
-        # It would end the wait early, not the message; the header `expires` says the same to whoever runs it.
+    # What an exchange has to route goes there at once, to be refused if there is no queue; who claims it brings it into the
+    # delay of that queue.
+    may_wait = message.not_before is not None and bool(message.queue)
+    wait_s = delay.seconds(message.not_before - now) if may_wait and message.not_before is not None else 0
+    if wait_s or message.headers.get("expires"):
+        # RabbitMQ would drop the message without a word, and who waits for its end, a chord or a caller, would wait for ever.  The
+        # header says the same to whoever claims it.
         values.pop("expiration", None)
     try:
-        properties = encode_properties(values)
+        properties = _encode(values)
         if wait_s:
             key = delay.routing_key(wait_s, message.queue)
             return Publish(delay.FIRST_EXCHANGE, key, properties, message.body, message.queue, delayed=True)
-        key = (
-            message.queue
-            if message.routing_key is None or not message.exchange
-            else delay.without_delay(message.routing_key)
-        )
-        return Publish(message.exchange, key, properties, message.body, message.queue)
+        if message.queue:  # to this queue and no other, whatever way it had come
+            return Publish("", message.queue, properties, message.body, message.queue)
+        return Publish(message.exchange, message.routing_key or "", properties, message.body, "")
     except CodecError as error:
         raise EncodeError(f"a message for queue {message.queue!r} cannot be sent over AMQP: {error}") from None
+
+
+def _encode(values: dict[str, Any]) -> bytes:
+    try:
+        return encode_properties(values)
+    except CodecError:
+        return encode_properties({**values, "headers": with_escaped_texts(values["headers"])})

@@ -9,17 +9,23 @@ from collections.abc import Sequence
 from typing import Final
 
 from celeriac.brokers.amqp.outgoing import to_publish
+from celeriac.brokers.declaring import unroutable
 from celeriac.core.message import Message
+from celeriac.core.queues import QueueTable
 from celeriac.core.settings import Settings
 from celeriac.exceptions import BrokerUnavailable, PublishTimeout
 from celeriac.transports.amqp.address import Address
 from celeriac.transports.amqp.blocking import BlockingConnection, DeadlinePassed, connection_name
 from celeriac.transports.amqp.errors import ConnectionLost
-from celeriac.transports.amqp.topology import Topology
+from celeriac.transports.amqp.outbox import Publish
+from celeriac.transports.amqp.topology import NoRoute, PartlyRefused, Refused, Topology
 
 IDLE_CHECK_S: Final = 5.0
 """A connection that was idle for longer is asked for a sign of life before it is trusted with messages."""
 _CHECK_WAIT_S: Final = 1.0
+_REFUSED_WAIT_S: Final = 1.0
+"""So long what was refused is sent again; others that publish wait meanwhile."""
+_REFUSED_PAUSE_S: Final = 0.05
 
 
 class AmqpProducer:
@@ -32,8 +38,9 @@ class AmqpProducer:
     Thread-safe: one thread publishes at a time, the others wait within their own deadlines.
     """
 
-    def __init__(self, address: Address, settings: Settings) -> None:
+    def __init__(self, address: Address, settings: Settings, queues: QueueTable) -> None:
         self._address = address
+        self._queues = queues
         self._settings = settings
         self._start_fresh()
 
@@ -41,15 +48,17 @@ class AmqpProducer:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._connection: BlockingConnection | None = None
-        self._topology = Topology(self._settings)
+        self._topology = Topology(self._settings, self._queues)
 
     def publish(self, messages: Sequence[Message], timeout_s: float) -> None:
         """Send all messages and return when RabbitMQ has confirmed every one of them.
 
         timeout_s: seconds for everything: connecting, making queues, sending, confirming.
         Raises `EncodeError` before anything is sent, `BrokerUnavailable` when nothing was sent for certain, `PublishTimeout`
-        when the outcome is not known, `OperationalError` for a login that RabbitMQ refuses.
+        when the outcome is not known, `OperationalError` for a login that RabbitMQ refuses, `Unroutable` for messages to an
+        exchange that has no queue for them, when all others have been sent.
         """
+        lost: list[Message] = []
         if not messages:
             return
         deadline = time.monotonic() + timeout_s
@@ -65,7 +74,9 @@ class AmqpProducer:
             connection = self._ready_connection(deadline)
             connection.in_doubt = False
             try:
-                connection.run(self._topology.publish(publishes), deadline)
+                self._send(connection, publishes, deadline)
+            except NoRoute as error:
+                lost = [message for message, publish in zip(messages, publishes, strict=True) if error.has(publish)]
             except DeadlinePassed:
                 raise self._too_late(connection, timeout_s) from None
             except ConnectionLost as error:
@@ -77,6 +88,36 @@ class AmqpProducer:
             raise
         finally:
             self._lock.release()
+        if lost:
+            raise unroutable(lost)
+
+    def _send(self, connection: BlockingConnection, publishes: Sequence[Publish], deadline: float) -> None:
+        """Send; what is refused beside others that are taken once more, as its queue may be only just being made."""
+        lost: list[Publish] = []
+        until = time.monotonic() + _REFUSED_WAIT_S
+        taken = False
+        while True:
+            try:
+                connection.run(self._topology.publish(publishes), deadline)
+                break
+            except NoRoute as error:
+                lost += error.publishes
+                break
+            except PartlyRefused as error:
+                if time.monotonic() >= until:
+                    raise
+                taken = True
+                lost += error.lost
+                publishes = error.refused
+            except Refused as error:
+                if not taken:
+                    raise
+                if time.monotonic() >= until:
+                    raise PublishTimeout(str(error)) from None  # not "nothing was sent": others were taken
+            connection.in_doubt = True
+            time.sleep(_REFUSED_PAUSE_S)
+        if lost:
+            raise NoRoute(lost)
 
     def _ready_connection(self, deadline: float) -> BlockingConnection:
         connection = self._connection
@@ -84,7 +125,7 @@ class AmqpProducer:
             return connection
         self._drop()
         attempt = min(deadline, time.monotonic() + self._settings.broker_connection_timeout)
-        self._topology = Topology(self._settings)
+        self._topology = Topology(self._settings, self._queues)
         self._connection = BlockingConnection(self._address, attempt, name=connection_name("producer"))
         return self._connection
 

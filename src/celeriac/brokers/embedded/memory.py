@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
+from celeriac.brokers.declaring import broadcasts, own_limits, own_names, say_what_is_unheeded, unroutable
+from celeriac.brokers.embedded.exchanges import Bound, ways_of
 from celeriac.brokers.embedded.memory_store import MemoryStore
 from celeriac.core.effects import Lost, Settlement
-from celeriac.core.message import DeadLetter, Delivery, Message, QueueDepth, Revocation
+from celeriac.core.message import DeadLetter, Delayed, Delivery, Message, QueueDepth, Revocation
+from celeriac.core.policy import LOSSES_BEYOND
+from celeriac.core.ports import Conclude
+from celeriac.core.priorities import First
+from celeriac.core.queues import QueueTable, public_queue
+from celeriac.core.revoking import Sought
 from celeriac.core.settings import Settings
 from celeriac.core.urls import mask
+from celeriac.core.workflow import Completed
 
 MAINTAIN_EVERY_S: Final = 1.0
 
@@ -19,12 +27,15 @@ MAINTAIN_EVERY_S: Final = 1.0
 class MemoryProducer:
     """Publishes into the broker. Thread-safe; never blocks."""
 
-    def __init__(self, store: MemoryStore) -> None:
+    def __init__(self, store: MemoryStore, queues: QueueTable) -> None:
         self._store = store
+        self._queues = queues
 
     def publish(self, batch: Sequence[Message], timeout_s: float) -> None:
-        """Take all messages; there is nothing to wait for."""
-        self._store.publish(batch)
+        """Take all messages; there is nothing to wait for. Raises `Unroutable` for those that no queue is bound for."""
+        lost = self._store.publish(batch, self._queues)
+        if lost:
+            raise unroutable(lost)
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -33,12 +44,14 @@ class MemoryProducer:
 class MemoryAdmin:
     """Looks into the broker. Thread-safe; never blocks."""
 
-    def __init__(self, store: MemoryStore) -> None:
+    def __init__(self, store: MemoryStore, queues: QueueTable) -> None:
         self._store = store
+        self._queues = queues
 
     def declare(self, queues: Collection[str]) -> None:
-        """Create the queues that do not exist. Idempotent."""
-        self._store.declare(queues)
+        """Create the queues that do not exist, with their bindings. Idempotent."""
+        self._store.declare(public_queue(queue) for queue in own_names(queues, self._queues, ""))
+        self._store.bind(ways_of(queues, self._queues, (), ""))
 
     def queues(self) -> list[str]:
         """Name all queues, by name."""
@@ -68,6 +81,10 @@ class MemoryAdmin:
         """Keep revocations where every worker finds them. Idempotent."""
         self._store.revoke(revocations)
 
+    def withdraw_delayed(self, revocations: Sequence[Revocation], conclude: Conclude, timeout_s: float) -> int:
+        """Take what is revoked out of its delay; see `Admin.withdraw_delayed`."""
+        return self._store.withdraw_delayed(Sought.by(revocations), conclude)
+
     def close(self) -> None:
         """There is nothing to close."""
 
@@ -76,9 +93,15 @@ class MemoryConsumer:
     """One worker's side. Belongs to one event loop; the producers may be in any thread."""
 
     stores_records: bool = False
+    hastens: bool = True
+    ahead_s: float = 0.0
 
-    def __init__(self, store: MemoryStore, settings: Settings) -> None:
+    def __init__(self, store: MemoryStore, settings: Settings, table: QueueTable) -> None:
         self._store = store
+        self._table = table
+        self._limits: dict[str, int] = {}
+        self._own_ways: list[Bound] = []
+        """The bindings of our own queues, which go with the lease."""
         self._settings = settings
         self._owner = ""
         self._queues: list[str] = []
@@ -86,14 +109,20 @@ class MemoryConsumer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = asyncio.Event()
 
-    async def open(self, owner: str, queues: Sequence[str]) -> None:
+    async def open(self, owner: str, queues: Sequence[str], concurrency: Mapping[str, int] | None = None) -> None:
         """Create missing queues, and take the lease if this owner has not had one yet."""
-        self._store.declare(queues)
+        names = own_names(queues, self._table, owner)
+        ways = ways_of(queues, self._table, broadcasts(queues, self._table, owner), owner)
+        self._limits = own_limits(concurrency or {}, self._table)
+        self._own_ways = [way for way in ways if way.owner]
+        say_what_is_unheeded(queues, self._table, "the memory broker")
+        self._store.declare(names)
+        self._store.bind(ways)
         if owner != self._owner:
             self._store.take_lease(owner, self._settings.worker_lease_s)
         else:
             self._store.renew_lease(owner, self._settings.worker_lease_s)
-        self._owner, self._queues = owner, list(queues)
+        self._owner, self._queues = owner, names
         self._loop = asyncio.get_running_loop()
         self._store.subscribe(self._wake)
 
@@ -105,7 +134,7 @@ class MemoryConsumer:
         while True:
             self._queues = [*self._queues[1:], *self._queues[:1]]  # each claim, another queue comes first
             self._changed.clear()
-            deliveries, next_due = self._store.claim(self._owner, self._queues, limit)
+            deliveries, next_due = self._store.claim(self._owner, self._queues, limit, self._limits)
             left_s = until - time.monotonic()
             if deliveries or left_s <= 0:
                 return deliveries  # no `await` since the claim, so no cancellation either
@@ -121,25 +150,34 @@ class MemoryConsumer:
         """Always: claims here are lost with the whole lease only, and `heartbeat` tells that."""
         return True
 
-    async def settle(self, batch: Sequence[Settlement]) -> list[Lost]:
+    async def settle(self, batch: Sequence[Settlement]) -> list[Lost | Completed]:
         """Apply each settlement and return those whose claim was lost, which changed nothing."""
-        return self._store.settle(self._owner, batch)
+        return [*self._store.settle(self._owner, batch, self._table, limited=bool(self._limits))]
 
     async def publish(self, batch: Sequence[Message]) -> None:
         """As `MemoryProducer.publish`."""
-        self._store.publish(batch)
+        lost = self._store.publish(batch, self._table)
+        if lost:
+            raise unroutable(lost)
+
+    async def hasten(self, delayed: Sequence[Delayed]) -> int:
+        """Make delayed messages due now; see `Consumer.hasten`."""
+        return self._store.hasten(delayed)
 
     async def heartbeat(self) -> bool:
         """Renew the lease; False when another worker had ended it, and then a new one is taken."""
         kept = self._store.renew_lease(self._owner, self._settings.worker_lease_s)
         if not kept:
             self._store.take_lease(self._owner, self._settings.worker_lease_s)
+            self._store.bind(self._own_ways)
         return kept
 
     async def maintain(self) -> float:
         """Keep the house; return the seconds until it wants to be kept again."""
         settings = self._settings
-        due = self._store.maintain(self._owner, settings.task_loss_limit, settings.dead_letter_expires_s)
+        due = self._store.maintain(
+            self._owner, settings.task_loss_limit + LOSSES_BEYOND, settings.dead_letter_expires_s
+        )
         return MAINTAIN_EVERY_S if due is None else min(MAINTAIN_EVERY_S, max(0.0, due - self._store.clock()))
 
     async def revocations(self) -> list[Revocation]:
@@ -169,27 +207,41 @@ class MemoryBroker:
     """A broker that lives in this object: who is to meet must share it, in one process. Nothing outlives it.
 
     Two brokers with the same URL are two places, on purpose: there is no registry behind them.  `clock` returns the time in
-    Unix seconds by which delays, leases and ages are reckoned; who gives one of his own calls `wake` after moving it.
+    Unix seconds by which delays and ages are reckoned; who gives one of his own calls `wake` after moving it.  `lease_clock`
+    returns the seconds by which leases run, where those are others.
     """
 
     durable = False
+    urgent_first: First = "low"
 
-    def __init__(self, url: str, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        url: str,
+        settings: Settings,
+        clock: Callable[[], float] = time.time,
+        lease_clock: Callable[[], float] | None = None,
+        queues: QueueTable | None = None,
+    ) -> None:
+        self.queues = queues or QueueTable(settings)
         self._url = url
         self._settings = settings
-        self._store = MemoryStore(clock)
+        self._store = MemoryStore(clock, lease_clock or clock)
 
     def producer(self) -> MemoryProducer:
         """Return a new producer."""
-        return MemoryProducer(self._store)
+        return MemoryProducer(self._store, self.queues)
 
     def admin(self) -> MemoryAdmin:
         """Return a new admin."""
-        return MemoryAdmin(self._store)
+        return MemoryAdmin(self._store, self.queues)
 
     def consumer(self) -> MemoryConsumer:
         """Return a new consumer."""
-        return MemoryConsumer(self._store, self._settings)
+        return MemoryConsumer(self._store, self._settings, self.queues)
+
+    def next_due(self) -> float | None:
+        """Return when (Unix seconds) the next delayed message is due; None when none waits. Thread-safe."""
+        return self._store.next_due()
 
     def wake(self) -> None:
         """Let all waiting claims look again. Thread-safe."""

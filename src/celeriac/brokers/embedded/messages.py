@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from math import inf
 from typing import Any, Final
 
 from msgspec import Struct
 
-from celeriac.brokers.embedded import stored
+from celeriac.brokers.declaring import unroutable
+from celeriac.brokers.embedded import exchanges, stored
 from celeriac.core.effects import Ack, Dead, Lost, Requeue, Settlement, Verdict
-from celeriac.core.message import Delivery, Message
+from celeriac.core.message import Delayed, Delivery, Message
+from celeriac.core.queues import QueueTable, public_queue
+from celeriac.core.workflow import Completed
 from celeriac.exceptions import BadMessage
-from celeriac.transports.sqlite import results
+from celeriac.transports.sqlite import chords, results
 from celeriac.transports.sqlite.results import EXPIRED_PER_SWEEP, chunks, marks
 from celeriac.transports.sqlite.schema import CLAIMED, DEAD, DELAYED, READY
 
@@ -43,10 +46,11 @@ def publish(connection: sqlite3.Connection, messages: Iterable[Message], now: fl
         delayed = message.not_before is not None and message.not_before > now
         priority = min(max(message.priority, MOST_URGENT), LEAST_URGENT)
         state, due = (DELAYED, message.not_before) if delayed else (READY, inf)
-        rows.append((message.queue, state, priority, due, now, stored.encode(message)))
+        rows.append((message.queue, state, priority, due, now, stored.losses_of(message), stored.encode(message)))
     declare(connection, {row[0] for row in rows})
     connection.executemany(
-        "INSERT INTO messages (queue, state, priority, due, published_at, payload) VALUES (?, ?, ?, ?, ?, ?)", rows
+        "INSERT INTO messages (queue, state, priority, due, published_at, losses, payload) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        rows,
     )
 
 
@@ -78,13 +82,42 @@ def release_due(connection: sqlite3.Connection, now: float) -> None:
     )
 
 
-def claim(connection: sqlite3.Connection, owner: str, queues: Sequence[str], limit: int) -> list[Delivery]:
-    """Give up to `limit` ready messages to the owner: by priority, and within one priority queue by queue in turns."""
+def hasten(connection: sqlite3.Connection, delayed: Iterable[Delayed]) -> int:
+    """Make delayed messages ready; return how many were found."""
+    found = 0
+    for one in delayed:
+        rows = connection.execute(
+            f"SELECT id, payload FROM messages WHERE state = {DELAYED} AND due = ? AND queue = ?", (one.due, one.queue)
+        ).fetchall()
+        for row_id, payload in rows:
+            if stored.id_of(payload) == one.task_id:
+                connection.execute(f"UPDATE messages SET state = {READY} WHERE id = ?", (row_id,))
+                found += 1
+    return found
+
+
+def held_by(connection: sqlite3.Connection, owner: str) -> list[str]:
+    """Return the queue of each claim of the owner."""
+    return [
+        queue
+        for (queue,) in connection.execute(
+            f"SELECT queue FROM messages WHERE state = {CLAIMED} AND owner = ?", (owner,)
+        )
+    ]
+
+
+def claim(
+    connection: sqlite3.Connection, owner: str, queues: Sequence[str], limit: int, room: Mapping[str, int]
+) -> list[Delivery]:
+    """Give up to `limit` ready messages to the owner: by priority, and within one priority queue by queue in turns.
+
+    `room`: most of some queues.
+    """
     candidates: list[tuple[int, int, int, int]] = []
     for turn, queue in enumerate(queues):
         found = connection.execute(
             f"SELECT priority, id FROM messages WHERE state = {READY} AND queue = ? ORDER BY priority, due, id LIMIT ?",
-            (queue, limit),
+            (queue, min(limit, room.get(queue, limit))),
         )
         for _, same in groupby(found.fetchall(), key=lambda row: row[0]):
             candidates += ((priority, place, turn, row_id) for place, (priority, row_id) in enumerate(same))
@@ -102,19 +135,36 @@ def claim(connection: sqlite3.Connection, owner: str, queues: Sequence[str], lim
 
 
 def settle(
-    connection: sqlite3.Connection, owner: str, batch: Iterable[Settlement], now: float, *, keep_records: bool
-) -> list[Lost]:
-    """Apply each settlement whose message is still the owner's; return the others, of which nothing is applied."""
-    lost = []
+    connection: sqlite3.Connection,
+    owner: str,
+    batch: Iterable[Settlement],
+    now: float,
+    table: QueueTable,
+    *,
+    keep_records: bool,
+) -> list[Lost | Completed]:
+    """Apply each settlement whose message is still the owner's; return the others, of which nothing is applied.
+
+    One that completes a chord has no effect but on the chord, unless that is among those it closes.
+    """
+    answers: list[Lost | Completed] = []
     for settlement in batch:
+        if keep_records and settlement.parts and _is_ours(connection, owner, settlement.tag):
+            completed = _join(connection, settlement, now)
+            if completed is not None:
+                answers.append(completed)
+                continue
+        if settlement.publish:
+            settlement = _routed(connection, settlement, table)
         if not _end(connection, owner, settlement, now):
-            lost.append(Lost(settlement.tag))
+            answers.append(Lost(settlement.tag))
             continue
         if settlement.publish:
             publish(connection, settlement.publish, now)
-        if keep_records and settlement.records:
+        if keep_records:
             results.store(connection, settlement.records, now)
-    return lost
+            chords.close(connection, settlement.closes, now)
+    return answers
 
 
 def give_back(connection: sqlite3.Connection, owner: str, tags: Iterable[Tag]) -> None:
@@ -152,11 +202,57 @@ def expire_dead(connection: sqlite3.Connection, parked_before: float) -> None:
     )
 
 
+def _join(connection: sqlite3.Connection, settlement: Settlement, now: float) -> Completed | None:
+    """Add the parts; say which chord the message has to finish before anything else can be done with it."""
+    finishes = chords.join(connection, settlement.parts, now)
+    for part, is_finisher in zip(settlement.parts, finishes, strict=True):
+        if is_finisher and part.group_id not in settlement.closes:
+            return Completed(settlement.tag, part.group_id)
+    return None
+
+
+def _routed(connection: sqlite3.Connection, settlement: Settlement, table: QueueTable) -> Settlement:
+    """Give each follow-up its queues.
+
+    Where there is none the message is parked, and closes no chord: it can be retried, and then is the finisher again.
+    """
+    routed = exchanges.route(connection, settlement.publish, table)
+    if routed.unroutable:
+        dead = Dead(f"its follow-up cannot be sent: {unroutable(routed.unroutable)}")
+        return Settlement(settlement.tag, dead, records=settlement.records)
+    return Settlement(settlement.tag, settlement.verdict, routed.messages, settlement.records, closes=settlement.closes)
+
+
+def _is_ours(connection: sqlite3.Connection, owner: str, tag: Any) -> bool:
+    if not _is_tag(tag):
+        return False
+    found = connection.execute(f"SELECT 1 FROM messages WHERE {_OURS}", (*tag, owner))
+    return found.fetchone() is not None
+
+
 def _end(connection: sqlite3.Connection, owner: str, settlement: Settlement, now: float) -> bool:
     if not _is_tag(settlement.tag):
         return False
     statement, values = _ending(settlement.verdict, now)
-    return connection.execute(f"{statement} WHERE {_OURS}", (*values, *settlement.tag, owner)).rowcount == 1
+    ended = connection.execute(f"{statement} WHERE {_OURS}", (*values, *settlement.tag, owner)).rowcount == 1
+    if ended and isinstance(settlement.verdict, Dead):
+        _make_public(connection, settlement.tag[0])
+    return ended
+
+
+def _make_public(connection: sqlite3.Connection, row_id: int) -> None:
+    """Move a dead letter of a worker's own queue to the broadcast's: the worker may be gone when somebody looks."""
+    (queue,) = connection.execute("SELECT queue FROM messages WHERE id = ?", (row_id,)).fetchone()
+    public = public_queue(queue)
+    if public != queue:
+        declare(connection, [public])
+        connection.execute(
+            "INSERT INTO messages (queue, state, priority, due, published_at, claim, losses, reason, parked_at, payload)"
+            " SELECT ?, state, priority, due, published_at, claim, losses, reason, parked_at, payload FROM messages"
+            " WHERE id = ?",
+            (public, row_id),
+        )
+        connection.execute("DELETE FROM messages WHERE id = ?", (row_id,))
 
 
 def _ending(verdict: Verdict, now: float) -> tuple[str, tuple[object, ...]]:

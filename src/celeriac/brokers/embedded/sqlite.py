@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Sequence
 
-from celeriac.brokers.embedded import messages
+from celeriac.brokers.declaring import unroutable
+from celeriac.brokers.embedded import exchanges, messages
 from celeriac.brokers.embedded.sqlite_admin import SqliteAdmin
 from celeriac.brokers.embedded.sqlite_consumer import SqliteConsumer
 from celeriac.core.message import Message
+from celeriac.core.priorities import First
+from celeriac.core.queues import QueueTable
 from celeriac.core.settings import Settings
 from celeriac.core.urls import mask
 from celeriac.exceptions import BrokerUnavailable
@@ -19,17 +23,28 @@ from celeriac.transports.sqlite.shared import SharedDatabase
 class SqliteProducer:
     """Publishes into the file. Thread-safe, fork-safe, blocking."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, queues: QueueTable) -> None:
+        self._queues = queues
         self._database = SharedDatabase(path, BrokerUnavailable)
 
     def publish(self, batch: Sequence[Message], timeout_s: float) -> None:
         """Insert all messages in one transaction, on the disk when it returns.
 
         Raises `BrokerUnavailable` when the file could not be written within `timeout_s` seconds, and then nothing of the
-        batch was published: here the outcome is always known, so `PublishTimeout` is never raised.
+        batch was published: here the outcome is always known, so `PublishTimeout` is never raised.  Raises `Unroutable` for
+        messages to an exchange that has no queue for them, when all others have been published.
         """
-        if batch:
-            self._database.write(lambda connection: messages.publish(connection, batch, time.time()), timeout_s)
+        if not batch:
+            return
+
+        def work(connection: sqlite3.Connection) -> list[Message]:
+            routed = exchanges.route(connection, batch, self._queues)
+            messages.publish(connection, routed.messages, time.time())
+            return routed.unroutable
+
+        lost = self._database.write(work, timeout_s)
+        if lost:
+            raise unroutable(lost)
 
     def close(self) -> None:
         """Close the connection; idempotent."""
@@ -44,8 +59,10 @@ class SqliteBroker:
     """
 
     durable = True
+    urgent_first: First = "low"
 
-    def __init__(self, url: str, settings: Settings) -> None:
+    def __init__(self, url: str, settings: Settings, queues: QueueTable | None = None) -> None:
+        self.queues = queues or QueueTable(settings)
         self._url = url
         self._path = path_of(url)
         self._settings = settings
@@ -54,15 +71,15 @@ class SqliteBroker:
 
     def producer(self) -> SqliteProducer:
         """Return a new producer."""
-        return SqliteProducer(self._path)
+        return SqliteProducer(self._path, self.queues)
 
     def admin(self) -> SqliteAdmin:
         """Return a new admin."""
-        return SqliteAdmin(self._path, self._settings)
+        return SqliteAdmin(self._path, self._settings, self.queues)
 
     def consumer(self) -> SqliteConsumer:
         """Return a new consumer."""
-        return SqliteConsumer(self._path, self._settings, stores_records=self._keeps_records)
+        return SqliteConsumer(self._path, self._settings, self.queues, stores_records=self._keeps_records)
 
     def shown_url(self) -> str:
         """Return the URL."""

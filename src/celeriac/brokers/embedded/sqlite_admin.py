@@ -8,8 +8,12 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from math import inf
 from typing import TypeVar
 
-from celeriac.brokers.embedded import messages, stored, workers
+from celeriac.brokers.declaring import own_names
+from celeriac.brokers.embedded import exchanges, messages, stored, withdrawing, workers
 from celeriac.core.message import DeadLetter, QueueDepth, Revocation
+from celeriac.core.ports import Conclude
+from celeriac.core.queues import QueueTable, public_queue
+from celeriac.core.revoking import Sought
 from celeriac.core.settings import Settings
 from celeriac.exceptions import BadMessage, BrokerUnavailable
 from celeriac.transports.sqlite.results import chunks, marks
@@ -22,18 +26,30 @@ T = TypeVar("T")
 class SqliteAdmin:
     """Looks into the file and tidies it. Blocking; every call raises `BrokerUnavailable` if the file cannot be used."""
 
-    def __init__(self, path: str, settings: Settings) -> None:
+    def __init__(self, path: str, settings: Settings, queues: QueueTable) -> None:
+        self._queues = queues
         self._database = SharedDatabase(path, BrokerUnavailable)
         self._timeout_s = settings.publish_timeout_s
 
     def declare(self, queues: Collection[str]) -> None:
         """Create the queues that do not exist. Idempotent."""
-        self._write(lambda connection: messages.declare(connection, queues))
+
+        def work(connection: sqlite3.Connection) -> None:
+            messages.declare(connection, [public_queue(queue) for queue in own_names(queues, self._queues, "")])
+            ways = exchanges.ways_of(queues, self._queues, (), "")
+            if ways:
+                exchanges.bind(connection, ways)
+
+        self._write(work)
 
     def queues(self) -> list[str]:
         """Name all queues, by name."""
         return self._read(
-            lambda connection: [name for (name,) in connection.execute("SELECT name FROM queues ORDER BY name")]
+            lambda connection: [
+                name
+                for (name,) in connection.execute("SELECT name FROM queues ORDER BY name")
+                if not exchanges.is_private(name)
+            ]
         )
 
     def depths(self, queues: Collection[str]) -> list[QueueDepth]:
@@ -101,6 +117,24 @@ class SqliteAdmin:
     def revoke(self, revocations: Sequence[Revocation]) -> None:
         """Keep revocations where every worker finds them. Idempotent."""
         self._write(lambda connection: workers.revoke(connection, revocations))
+
+    def withdraw_delayed(self, revocations: Sequence[Revocation], conclude: Conclude, timeout_s: float) -> int:
+        """Take what is revoked out of its delay; see `Admin.withdraw_delayed`."""
+        sought, until = Sought.by(revocations), time.monotonic() + timeout_s
+        after = taken = 0
+        while time.monotonic() < until:
+            after, found = self._read(
+                lambda connection, start=after: withdrawing.find_delayed(connection, sought, start)  # type: ignore[misc]
+            )
+            if found:
+                instead = conclude([message for _, message in found])
+                replacements = [(row, message) for (row, _), message in zip(found, instead, strict=True)]
+                taken += self._write(
+                    lambda connection, these=replacements: withdrawing.replace_delayed(connection, these)  # type: ignore[misc]
+                )
+            if not after:
+                break
+        return taken
 
     def close(self) -> None:
         """Close the connection; idempotent."""

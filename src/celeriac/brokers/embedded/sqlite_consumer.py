@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from msgspec import Struct
 
+from celeriac.brokers.declaring import broadcasts, own_limits, own_names, rooms, say_what_is_unheeded, unroutable
 from celeriac.brokers.embedded import messages, workers
+from celeriac.brokers.embedded.exchanges import Bound, bind, forget_ownerless, route, ways_of
 from celeriac.brokers.embedded.messages import Tag
 from celeriac.brokers.embedded.processes import this_process
 from celeriac.core.effects import Lost, Settlement
-from celeriac.core.message import Delivery, Message, Revocation
+from celeriac.core.message import Delayed, Delivery, Message, Revocation
+from celeriac.core.policy import LOSSES_BEYOND
+from celeriac.core.queues import QueueTable
 from celeriac.core.settings import Settings
+from celeriac.core.workflow import Completed
 from celeriac.exceptions import BrokerUnavailable
-from celeriac.transports.sqlite import results
 from celeriac.transports.sqlite.database import Database, Version
+from celeriac.transports.sqlite.expiry import expire_results
 from celeriac.transports.sqlite.thread import DatabaseThread
 
 T = TypeVar("T")
@@ -41,7 +46,8 @@ class SqliteConsumer:
     """One worker's side of the file. Belongs to one event loop.
 
     1. Claims messages for its owner; where there are none, waits until the file changes or a delayed message is due.
-    2. Settles: acknowledgement, follow-ups and results are one transaction, which does nothing for a claim that was lost.
+    2. Settles: acknowledgement, follow-ups, results and parts of chords are one transaction, which does nothing for a claim
+       that was lost.
     3. Keeps the owner's lease.
     4. Keeps the house for all workers: due messages, workers that are gone, what has been kept long enough.
 
@@ -49,7 +55,14 @@ class SqliteConsumer:
     never lost.  What `publish` has taken is on the disk.  All methods raise `BrokerUnavailable` if the file cannot be used.
     """
 
-    def __init__(self, path: str, settings: Settings, *, stores_records: bool) -> None:
+    hastens: bool = True
+    ahead_s: float = 0.0
+
+    def __init__(self, path: str, settings: Settings, table: QueueTable, *, stores_records: bool) -> None:
+        self._table = table
+        self._limits: dict[str, int] = {}
+        self._own_ways: list[Bound] = []
+        """The bindings of our own queues, which go with the lease."""
         self.stores_records = stores_records
         self._settings = settings
         self._timeout_s = settings.publish_timeout_s
@@ -62,21 +75,29 @@ class SqliteConsumer:
         self._owed: set[Tag] = set()
         """Claims whose caller was cancelled, still to be given back."""
 
-    async def open(self, owner: str, queues: Sequence[str]) -> None:
+    async def open(self, owner: str, queues: Sequence[str], concurrency: Mapping[str, int] | None = None) -> None:
         """Create missing queues, and take the lease if this owner has not had one yet."""
         newcomer = owner != self._owner
         process = this_process()
         lease_s = self._settings.worker_lease_s
 
+        names = own_names(queues, self._table, owner)
+        ways = ways_of(queues, self._table, broadcasts(queues, self._table, owner), owner)
+        self._limits = own_limits(concurrency or {}, self._table)
+        say_what_is_unheeded(queues, self._table, "SQLite")
+
         def enter(connection: sqlite3.Connection) -> None:
-            messages.declare(connection, queues)
+            messages.declare(connection, names)
+            if ways:
+                bind(connection, ways)
             if newcomer:
                 workers.take_lease(connection, owner, process, lease_s, time.monotonic())
             else:
                 workers.renew_lease(connection, owner, time.monotonic())
 
         await self._write(enter)
-        self._owner, self._queues = owner, list(queues)
+        self._owner, self._queues = owner, names
+        self._own_ways = [way for way in ways if way.owner]
 
     async def claim(self, limit: int, wait_s: float) -> list[Delivery]:
         """Take up to `limit` messages; wait up to `wait_s` seconds for the first. Cancelling loses nothing."""
@@ -98,20 +119,39 @@ class SqliteConsumer:
         """Always: claims here are lost with the whole lease only, and `heartbeat` tells that."""
         return True
 
-    async def settle(self, batch: Sequence[Settlement]) -> list[Lost]:
-        """Apply the batch in one transaction and return the settlements whose claim was lost, which changed nothing."""
+    async def settle(self, batch: Sequence[Settlement]) -> list[Lost | Completed]:
+        """Apply the batch in one transaction; return the settlements whose claim was lost, which changed nothing, and those
+        that have a chord to finish first.
+        """
         if not batch:
             return []
         owner, keep_records = self._owner, self.stores_records
         return await self._write(
-            lambda connection: messages.settle(connection, owner, batch, time.time(), keep_records=keep_records),
+            lambda connection: messages.settle(
+                connection, owner, batch, time.time(), self._table, keep_records=keep_records
+            ),
             durable=False,
         )
 
     async def publish(self, batch: Sequence[Message]) -> None:
         """Insert all messages in one transaction, on the disk when it returns."""
-        if batch:
-            await self._write(lambda connection: messages.publish(connection, batch, time.time()), durable=True)
+        if not batch:
+            return
+
+        def work(connection: sqlite3.Connection) -> list[Message]:
+            routed = route(connection, batch, self._table)
+            messages.publish(connection, routed.messages, time.time())
+            return routed.unroutable
+
+        lost = await self._write(work, durable=True)
+        if lost:
+            raise unroutable(lost)
+
+    async def hasten(self, delayed: Sequence[Delayed]) -> int:
+        """Make delayed messages due now; see `Consumer.hasten`."""
+        if not delayed:
+            return 0
+        return await self._write(lambda connection: messages.hasten(connection, delayed), durable=False)
 
     async def heartbeat(self) -> bool:
         """Renew the lease; False when another worker had ended it, and then a new one is taken."""
@@ -121,6 +161,8 @@ class SqliteConsumer:
             kept = workers.renew_lease(connection, owner, time.monotonic())
             if not kept:
                 workers.take_lease(connection, owner, process, lease_s, time.monotonic())
+                if self._own_ways:
+                    bind(connection, self._own_ways)
             return kept
 
         return await self._write(renew, durable=False)
@@ -146,6 +188,8 @@ class SqliteConsumer:
         def leave(connection: sqlite3.Connection) -> None:
             messages.give_back_all(connection, owner)
             workers.give_up_lease(connection, owner)
+            if self._own_ways:
+                forget_ownerless(connection)
 
         await self._write(leave, durable=False)
 
@@ -162,6 +206,11 @@ class SqliteConsumer:
         """Claim what there is. A look comes first, so that idle workers never take the lock that writers need."""
         self._pay(owner, database)
         version = database.version(self._timeout_s)
+        room: dict[str, int] = {}
+        if self._limits:
+            held = database.read(lambda connection: messages.held_by(connection, owner), self._timeout_s)
+            room = rooms(queues, self._limits, held)
+            queues = tuple(queue for queue in queues if room.get(queue) != 0)
         waiting = database.read(lambda connection: messages.look(connection, queues), self._timeout_s)
         now = time.time()
         if not waiting.ready and (waiting.next_due is None or waiting.next_due > now):
@@ -171,7 +220,7 @@ class SqliteConsumer:
             messages.release_due(connection, now)
             # Without a lease nobody would give these claims back if we died; the heartbeat will take a new one.
             leased = workers.has_lease(connection, owner)
-            deliveries = messages.claim(connection, owner, queues, limit) if leased else []
+            deliveries = messages.claim(connection, owner, queues, limit, room) if leased else []
             return _Claimed(deliveries, version, messages.next_due(connection))
 
         return database.write(take, self._timeout_s, durable=False)
@@ -203,7 +252,9 @@ class SqliteConsumer:
 
             def tidy(connection: sqlite3.Connection) -> float | None:
                 workers.end_leases(connection, lost)
-                messages.take_over(connection, self._settings.task_loss_limit, now)
+                messages.take_over(connection, self._settings.task_loss_limit + LOSSES_BEYOND, now)
+                if lost:
+                    forget_ownerless(connection)
                 messages.release_due(connection, now)
                 return messages.next_due(connection)
 
@@ -214,7 +265,7 @@ class SqliteConsumer:
         return MAINTAIN_EVERY_S if due is None else min(MAINTAIN_EVERY_S, max(0.0, due - time.time()))
 
     def _sweep(self, now: float, connection: sqlite3.Connection) -> None:
-        messages.take_over(connection, self._settings.task_loss_limit, now)
+        messages.take_over(connection, self._settings.task_loss_limit + LOSSES_BEYOND, now)
         messages.expire_dead(connection, now - self._settings.dead_letter_expires_s)
         workers.expire_revocations(connection, now)
-        results.expire(connection, now)
+        expire_results(connection, now)

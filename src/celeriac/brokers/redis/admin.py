@@ -12,9 +12,13 @@ from celeriac.brokers.redis.housekeeping import reset_counts
 from celeriac.brokers.redis.keys import Keys
 from celeriac.brokers.redis.outgoing import declare_arguments, unpack_texts
 from celeriac.brokers.redis.settlement import list_of
+from celeriac.brokers.redis.withdrawing import withdraw_delayed
 from celeriac.core.headers import CRASHES, LOSSES
 from celeriac.core.ids import born_at
 from celeriac.core.message import DeadLetter, Message, QueueDepth, Revocation
+from celeriac.core.ports import Conclude
+from celeriac.core.queues import PRIVATE_MARK, QueueTable
+from celeriac.core.revoking import Sought
 from celeriac.core.settings import Settings
 from celeriac.exceptions import BadMessage
 from celeriac.transports.redis.address import Address
@@ -31,15 +35,16 @@ _LETTERS_AT_ONCE: Final = 100
 class RedisAdmin:
     """Looks into a Redis broker and tidies it. Blocking; each step has a deadline of 10 s."""
 
-    def __init__(self, address: Address, keys: Keys, settings: Settings) -> None:
+    def __init__(self, address: Address, keys: Keys, settings: Settings, queues: QueueTable) -> None:
         self._keys = keys
+        self._queues = queues
         self._pool = Pool(address, settings.broker_connection_timeout)
         self._errors = broker_errors(address)
 
     def declare(self, queues: Collection[str]) -> None:
         """Make queues known, to us and to Celery's senders; a Redis queue needs nothing else. Idempotent."""
         with self._errors:
-            keys, arguments = declare_arguments(self._keys, queues)
+            keys, arguments = declare_arguments(self._keys, queues, self._queues)
             self._run("declare", keys, *arguments)
 
     def queues(self) -> list[str]:
@@ -50,7 +55,7 @@ class RedisAdmin:
             )
         separator = self._keys.separator.encode()
         names = {*ours, *(member.rpartition(separator)[2] for member in celerys)}
-        return sorted(name.decode() for name in names)
+        return sorted(queue for name in names if PRIVATE_MARK not in (queue := name.decode()))
 
     def depths(self, queues: Collection[str]) -> list[QueueDepth]:
         """Count what waits in each queue. The age is that of the oldest among the next of each priority."""
@@ -111,7 +116,10 @@ class RedisAdmin:
                 for letter_id, packed in zip(some, packs, strict=True):
                     if packed is not None:
                         list_key, _, envelope = unpack_texts(packed)
-                        arguments += (letter_id, list_key, reset_counts(envelope, (CRASHES, LOSSES)))
+                        # A worker's own queue may be gone: one of those that hear the broadcast runs it.
+                        private = PRIVATE_MARK.encode() in list_key
+                        back_to = self._keys.list_for(queue, 0) if private else list_key
+                        arguments += (letter_id, back_to, reset_counts(envelope, (CRASHES, LOSSES)))
                 taken += self._unpark(queue, arguments)
         return taken
 
@@ -137,6 +145,12 @@ class RedisAdmin:
             arguments += (revocation.id, repr(revocation.expires_at), msgspec.json.encode(revocation))
         with self._errors:
             self._run("revoke", keys, *arguments)
+
+    def withdraw_delayed(self, revocations: Sequence[Revocation], conclude: Conclude, timeout_s: float) -> int:
+        """Take what is revoked out of its delay; see `Admin.withdraw_delayed`."""
+        with self._errors:
+            until = time.monotonic() + timeout_s
+            return withdraw_delayed(self._pool, self._keys, Sought.by(revocations), conclude, until)
 
     def close(self) -> None:
         """Close the connection; idempotent."""

@@ -7,6 +7,8 @@ from celeriac.brokers.redis.consumer import RedisConsumer
 from celeriac.brokers.redis.keys import Keys
 from celeriac.brokers.redis.producer import RedisProducer
 from celeriac.brokers.redis.settlement import ResultPlace
+from celeriac.core.priorities import First
+from celeriac.core.queues import QueueTable
 from celeriac.core.settings import Settings
 from celeriac.core.urls import scheme
 from celeriac.transports.redis.address import SOCKET_SCHEMES, TCP_SCHEMES, parse_address
@@ -17,22 +19,24 @@ class RedisBroker:
     """A Redis server (6.2 or newer) as broker, with lists and keys that Celery shares."""
 
     durable = True
+    urgent_first: First = "low"
 
-    def __init__(self, url: str, settings: Settings) -> None:
+    def __init__(self, url: str, settings: Settings, queues: QueueTable | None = None) -> None:
         """Take the URL apart; nothing is connected yet. Raises `ImproperlyConfigured`."""
+        self.queues = queues or QueueTable(settings)
         self._address = parse_address(url)
         self._settings = settings
         self._keys = Keys(settings.broker_transport_options)
         self._results = self._result_place()
 
     def producer(self) -> RedisProducer:
-        return RedisProducer(self._address, self._keys, self._settings.broker_connection_timeout)
+        return RedisProducer(self._address, self._keys, self._settings.broker_connection_timeout, self.queues)
 
     def admin(self) -> RedisAdmin:
-        return RedisAdmin(self._address, self._keys, self._settings)
+        return RedisAdmin(self._address, self._keys, self._settings, self.queues)
 
     def consumer(self) -> RedisConsumer:
-        return RedisConsumer(self._address, self._keys, self._settings, self._results)
+        return RedisConsumer(self._address, self._keys, self._settings, self._results, self.queues)
 
     def shown_url(self) -> str:
         return self._address.shown

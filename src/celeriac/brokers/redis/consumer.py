@@ -7,25 +7,36 @@ import logging
 import re
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
+from celeriac.brokers.declaring import broadcasts, own_limits, own_names, rooms, say_what_is_unheeded, unroutable
 from celeriac.brokers.redis.doorbell import Doorbell
 from celeriac.brokers.redis.housekeeping import Housekeeping
 from celeriac.brokers.redis.keys import Keys
 from celeriac.brokers.redis.outgoing import declare_arguments, publish_commands
-from celeriac.brokers.redis.settlement import ResultPlace, Settling, claim_number, list_of
-from celeriac.core.effects import Lost, Settlement
+from celeriac.brokers.redis.routing import Routed, lookups, private_declarations, route
+from celeriac.brokers.redis.settlement import (
+    ResultPlace,
+    Settling,
+    claim_number,
+    list_of,
+    parked_for,
+    settled_answer,
+)
+from celeriac.core.effects import Dead, Lost, Settlement
 from celeriac.core.headers import LOSSES
-from celeriac.core.message import Delivery, Message, Revocation
+from celeriac.core.message import Delayed, Delivery, Message, Revocation
+from celeriac.core.queues import QueueTable
 from celeriac.core.settings import Settings
+from celeriac.core.workflow import Completed
 from celeriac.exceptions import BadMessage, BrokerUnavailable, ImproperlyConfigured, PublishTimeout
 from celeriac.transports.redis.address import Address
 from celeriac.transports.redis.connection import Connection
 from celeriac.transports.redis.errors import OutcomeUnknown, ReplyError, broker_errors
-from celeriac.transports.redis.protocol import raise_errors
+from celeriac.transports.redis.protocol import Word, raise_errors
 from celeriac.wire import redis_envelope
 
 logger = logging.getLogger(__name__)
@@ -33,7 +44,9 @@ logger = logging.getLogger(__name__)
 _CLAIM_MAX_BYTES: Final = 8 * 1024 * 1024
 _REVOCATIONS_AT_ONCE: Final = 1000
 _CLAIMS_AT_ONCE: Final = 100
+_HASTENED_AT_ONCE: Final = 100
 _NOT_IN_FORCE: Final = -1
+_CLOCK_READ_S: Final = 0.5
 
 
 class RedisConsumer:
@@ -50,9 +63,14 @@ class RedisConsumer:
     """
 
     stores_records: bool
+    hastens: bool = True
+    ahead_s: float = 0.0
 
-    def __init__(self, address: Address, keys: Keys, settings: Settings, results: ResultPlace | None) -> None:
+    def __init__(
+        self, address: Address, keys: Keys, settings: Settings, results: ResultPlace | None, table: QueueTable
+    ) -> None:
         self.stores_records = results is not None
+        self._table = table
         self._address = address
         self._keys = keys
         self._settings = settings
@@ -64,6 +82,9 @@ class RedisConsumer:
         self._doorbell = Doorbell()
         self._closed = False
 
+        self._asked: list[str] = []
+        """The queues as we were told; those that are read may be others, see `own_names`."""
+        self._limits: dict[str, int] = {}
         self._queues: list[str] = []
         self._claim_keys: list[str] = []
         self._queue_of: dict[str, str] = {}
@@ -83,7 +104,7 @@ class RedisConsumer:
 
     # -- life ------------------------------------------------------------------------------------------------------
 
-    async def open(self, owner: str, queues: Sequence[str]) -> None:
+    async def open(self, owner: str, queues: Sequence[str], concurrency: Mapping[str, int] | None = None) -> None:
         """Connect and take the lease, or reconnect; see `Consumer.open`."""
         if not queues:
             raise ImproperlyConfigured(f"worker {owner} has no queue to read from: name at least one")
@@ -94,7 +115,9 @@ class RedisConsumer:
             self._owner = owner
             self._leases_taken = 0
             self._lease = ""
-        self._queues = list(dict.fromkeys(queues))
+        self._asked = list(dict.fromkeys(queues))
+        self._limits = own_limits(concurrency or {}, self._table)
+        say_what_is_unheeded(self._asked, self._table, "Redis")
         with self._errors:
             await self._connected()
 
@@ -115,6 +138,7 @@ class RedisConsumer:
                     await connection.run_surely(connection.scripts.settle, keys, *self._settling.head, *words)
                 keys = [self._keys.workers, self._claims]
                 left = bool(await connection.run_surely(connection.scripts.leave, keys, self._lease))
+            await self._housekeeping.end_broadcasts(connection, self._lease)
         self._forget_claims()
 
     async def close(self) -> None:
@@ -151,7 +175,10 @@ class RedisConsumer:
         first = self._last_claim
         # Counted before it is sent: whatever becomes of this claim, no later one has the same numbers.
         self._last_claim += limit
-        arguments = (self._lease, limit, _CLAIM_MAX_BYTES, first, len(self._queues), self._turn)
+        arguments: tuple[Word, ...] = (self._lease, limit, _CLAIM_MAX_BYTES, first, len(self._queues), self._turn)
+        if self._limits:
+            room = rooms(self._queues, self._limits, (self._queue_of_tag(tag) for tag in self._held))
+            arguments += tuple(room.get(queue, "") for queue in self._queues)
         reply = run(connection.scripts.claim, self._claim_keys, *arguments)
         # Not awaited itself: when this call is cancelled, what the script has claimed must arrive all the same.
         reply.add_done_callback(self._take_in)
@@ -173,8 +200,7 @@ class RedisConsumer:
 
     def _arrive(self, tag: str, envelope: bytes) -> None:
         self._held.add(tag)
-        list_key = list_of(tag)
-        queue = self._queue_of.get(list_key) or self._keys.queue_of(list_key)
+        queue = self._queue_of_tag(tag)
         try:
             message = redis_envelope.decode(envelope, queue)
         except BadMessage as error:
@@ -182,6 +208,10 @@ class RedisConsumer:
             return
         losses = message.headers.get(LOSSES, 0)
         self._arrived.append(Delivery(tag, queue, message, losses=losses if isinstance(losses, int) else 0))
+
+    def _queue_of_tag(self, tag: str) -> str:
+        list_key = list_of(tag)
+        return self._queue_of.get(list_key) or self._keys.queue_of(list_key)
 
     def _forget_claims(self) -> None:
         self._held.clear()
@@ -193,25 +223,59 @@ class RedisConsumer:
 
     # -- settlements and messages ------------------------------------------------------------------------------------
 
-    async def settle(self, batch: Sequence[Settlement]) -> list[Lost]:
+    async def settle(self, batch: Sequence[Settlement]) -> list[Lost | Completed]:
         """Settle claims, with what follows from them; see `Consumer.settle`."""
-        lost: list[Lost] = []
+        answers: list[Lost | Completed] = []
         with self._errors:
-            for tags, arguments in self._settling.batches(batch, time.time()):
+            batch = await self._routed(batch)
+            for tags, arguments in self._settling.batches(batch, time.time() + self.ahead_s):
                 connection = await self._connected()
                 keys = [self._claims, self._keys.queues]
-                gone = await connection.run_surely(connection.scripts.settle, keys, *arguments)
-                lost += (Lost(tags[number - 1]) for number in gone)
+                told = await connection.run_surely(connection.scripts.settle, keys, *arguments)
+                some = [settled_answer(tags, one) for one in told]
                 self._held.difference_update(tags)
-        return lost
+                self._held.update(answer.tag for answer in some if isinstance(answer, Completed))
+                answers += some
+        if self._limits:
+            self._doorbell.ring()  # there may be room again
+        return answers
+
+    async def _routed(self, batch: Sequence[Settlement]) -> Sequence[Settlement]:
+        """Return the settlements with every follow-up for a queue; one whose follow-up no queue is there for parks."""
+        follow_ups = [message for settlement in batch for message in settlement.publish]
+        if all(message.queue for message in follow_ups):
+            return batch
+        routed_batch = []
+        for settlement in batch:
+            routed = await self._route(settlement.publish)
+            if routed.unroutable:
+                verdict = Dead(f"its follow-up cannot be sent: {unroutable(routed.unroutable)}")
+                routed_batch.append(parked_for(verdict, settlement, routed.messages))
+            else:
+                routed_batch.append(msgspec.structs.replace(settlement, publish=routed.messages))
+        return routed_batch
+
+    async def _route(self, messages: Sequence[Message]) -> Routed:
+        if all(message.queue for message in messages):
+            return Routed(list(messages))
+        connection = await self._connected()
+        exchanges, commands = lookups(self._keys, messages)
+        replies = await connection.call_many(commands)
+        raise_errors(replies)
+        return route(self._keys, self._address.db, self._table, messages, exchanges, replies)
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """Send messages, all or none; see `Producer.publish`."""
         if not messages:
             return
         with self._errors:
+            routed = await self._route(messages)
+            messages = routed.messages
             connection = await self._connected()
-            commands = publish_commands(self._keys, messages, time.time(), self._known_queues)
+            now = time.time() + self.ahead_s
+            commands = publish_commands(self._keys, messages, now, self._known_queues, routed.announced)
+            if not commands:
+                raise unroutable(routed.unroutable)
             try:
                 replies = await connection.call_many(commands)
             except OutcomeUnknown as error:
@@ -223,6 +287,20 @@ class RedisConsumer:
             if isinstance(replies[-1], list):
                 raise_errors(replies[-1])
         self._known_queues.update(message.queue for message in messages)
+        if routed.unroutable:
+            raise unroutable(routed.unroutable)
+
+    async def hasten(self, delayed: Sequence[Delayed]) -> int:
+        """Make delayed messages due now; see `Consumer.hasten`."""
+        found = 0
+        with self._errors:
+            for start in range(0, len(delayed), _HASTENED_AT_ONCE):
+                some = delayed[start : start + _HASTENED_AT_ONCE]
+                connection = await self._connected()
+                words = [word for one in some for word in (repr(one.due), one.task_id)]
+                keys = [self._keys.delayed(one.queue) for one in some]
+                found += await connection.run_surely(connection.scripts.hasten, keys, *words)
+        return found
 
     # -- lease and house -------------------------------------------------------------------------------------------
 
@@ -231,6 +309,7 @@ class RedisConsumer:
         with self._errors:
             connection = await self._connected()
             if await self._renew(connection):
+                await self._compare_clocks(connection)
                 return True
             logger.warning("lease %s was lost: its messages belong to other workers now", self._lease)
             self._forget_claims()
@@ -259,6 +338,13 @@ class RedisConsumer:
                 if self._seen_revocation in (asked, "0"):
                     return found
 
+    async def _compare_clocks(self, connection: Connection) -> None:
+        started, here = time.monotonic(), time.time()
+        seconds, microseconds = await connection.call("TIME")
+        took_s = time.monotonic() - started
+        if took_s < _CLOCK_READ_S:  # else it may be from long ago
+            self.ahead_s = int(seconds) + int(microseconds) / 1e6 - here - took_s / 2
+
     async def _renew(self, connection: Connection) -> bool:
         keys, arguments = [self._keys.workers, self._claims], (self._lease, self._settings.worker_lease_s, 0)
         return bool(await connection.run_surely(connection.scripts.lease, keys, *arguments))
@@ -270,8 +356,22 @@ class RedisConsumer:
         self._name_claim_keys()
         keys, arguments = [self._keys.workers, self._claims], (self._lease, self._settings.worker_lease_s, 1)
         await connection.run_surely(connection.scripts.lease, keys, *arguments)
+        await self._hear_broadcasts(connection)
+
+    async def _hear_broadcasts(self, connection: Connection) -> None:
+        """Make our own queues known to senders; they go with the lease."""
+        entries = [
+            entry
+            for exchange, key, queue in broadcasts(self._asked, self._table, self._lease)
+            for entry in private_declarations(self._keys, exchange, key, queue, self._lease)
+        ]
+        if entries:
+            words = [word for _, field, value in entries for word in (field, value)]
+            keys = [self._keys.queues, *(key for key, _, _ in entries)]
+            await connection.run_surely(connection.scripts.declare, keys, 0, *words)
 
     def _name_claim_keys(self) -> None:
+        self._queues = own_names(self._asked, self._table, self._lease)
         lists = {queue: self._keys.lists(queue) for queue in self._queues}
         self._claim_keys = [self._keys.workers, self._claims, *map(self._keys.delayed, self._queues)]
         for step in zip(*lists.values(), strict=True):
@@ -295,14 +395,16 @@ class RedisConsumer:
         timeout_s = self._settings.broker_connection_timeout
         connection = await Connection.connect(self._address, timeout_s, self._doorbell.on_push)
         try:
-            keys, arguments = declare_arguments(self._keys, self._queues)
+            keys, arguments = declare_arguments(self._keys, self._asked, self._table)
             await connection.run_surely(connection.scripts.declare, keys, *arguments)
             self._housekeeping.hold_back(await self._seconds_of_grace(connection))
+            await self._compare_clocks(connection)
             if not self._lease:
                 await self._take_lease(connection)
             else:
                 self._name_claim_keys()
                 if await self._renew(connection):
+                    await self._hear_broadcasts(connection)
                     await self._find_claims(connection)
                 # else the lease is lost; the next heartbeat says so and takes a new one
             silent_keys = frozenset({self._keys.workers.encode(), self._claims.encode()})

@@ -10,6 +10,7 @@ from typing import Any, Final
 from celeriac.brokers.redis.keys import Keys
 from celeriac.brokers.redis.settlement import Settling, claim_number
 from celeriac.core.headers import LOSSES
+from celeriac.core.policy import LOSSES_BEYOND
 from celeriac.core.settings import Settings
 from celeriac.transports.redis.connection import Connection
 from celeriac.transports.redis.protocol import Word
@@ -37,7 +38,7 @@ class Housekeeping:
     def __init__(self, keys: Keys, settings: Settings, settling: Settling) -> None:
         self._keys = keys
         self._settling = settling
-        self._loss_limit = settings.task_loss_limit
+        self._loss_limit = settings.task_loss_limit + LOSSES_BEYOND
         self._keep_dead_s = settings.dead_letter_expires_s
         self._take_over_from = 0.0
         self._expire_from = 0.0
@@ -87,12 +88,28 @@ class Housekeeping:
                 lost = await connection.run_surely(script, keys, *self._settling.head, *arguments)
                 returned += found - len(lost)
         await connection.run_surely(connection.scripts.leave, [self._keys.workers, claims], lease)
+        await self.end_broadcasts(connection, lease)
         logger.warning("worker %s has given no sign of life: took over its %d messages", lease, returned)
+
+    async def end_broadcasts(self, connection: Connection, lease: str) -> None:
+        """Drop the queues that went with a lease, and what is in them: it was meant for that worker alone."""
+        for exchange in [name.decode() for name in await connection.call("SMEMBERS", self._keys.fanouts)]:
+            table = self._keys.fanout(exchange)
+            pairs = await connection.call("HGETALL", table)
+            found = pairs if isinstance(pairs, dict) else dict(zip(pairs[::2], pairs[1::2], strict=True))
+            for queue in [name.decode() for name, own in found.items() if own.decode() == lease]:
+                await connection.call("HDEL", table, queue)
+                await connection.call("SREM", self._keys.queues, queue)
+                bindings = self._keys.binding_table(exchange)
+                members = [m for m in await connection.call("SMEMBERS", bindings) if m.decode().endswith(queue)]
+                if members:
+                    await connection.call("SREM", bindings, *members)
+                await connection.call("UNLINK", self._keys.delayed(queue), *self._keys.lists(queue))
 
     def _after_loss(self, tag: str, envelope: bytes) -> list[Word]:
         counted, losses = count_loss(envelope)
         if losses >= self._loss_limit:
-            reason = f"went down with a whole worker {losses} times, the limit (task_loss_limit)"
+            reason = f"went down with a whole worker {losses} times, more than the limit (task_loss_limit)"
             return self._settling.parked(tag, reason, time.time())
         return self._settling.returned(tag, counted)
 

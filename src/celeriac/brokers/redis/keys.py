@@ -29,10 +29,24 @@ class Keys:
         own = f"{self.prefix}celeriac:"
         self.queues = f"{own}queues"
         self.workers = f"{own}workers"
+        self.exchanges = f"{own}exchanges"
+        self.fanouts = f"{own}fanouts"
         self.revoked = f"{own}revoked"
         self.revoked_news = f"{own}revoked-news"
         self.revoked_ends = f"{own}revoked-ends"
         self._own = own
+        self._fanout_prefix = options.get("fanout_prefix", True)
+        self._fanout_patterns = bool(options.get("fanout_patterns", True))
+
+    def fanout(self, exchange: str) -> str:
+        """Hash: queues behind a fanout exchange, each with the lease that it goes with."""
+        return f"{self._own}fanout:{exchange}"
+
+    def channel(self, db: int, exchange: str, routing_key: str) -> str:
+        """Channel on which Celery's workers hear a fanout exchange."""
+        head = f"/{db}." if self._fanout_prefix is True else self._fanout_prefix or ""
+        tail = f"/{routing_key}" if routing_key and self._fanout_patterns else ""
+        return f"{self.prefix}{head}{exchange}{tail}"
 
     def claims(self, lease: str) -> str:
         """Hash: what was claimed under one lease."""
@@ -73,6 +87,10 @@ class Keys:
     def binding_table(self, exchange: str) -> str:
         """Return the set in which Celery keeps the queues bound to an exchange."""
         return f"{self.prefix}_kombu.binding.{exchange}"
+
+    def permanent_binding_table(self, exchange: str) -> str:
+        """Return the set in which Celery keeps those of them that no sweep takes away."""
+        return f"{self.prefix}_kombu.binding_permanent.{exchange}"
 
     def _list_of_step(self, queue: str, step: int) -> str:
         return f"{self.prefix}{queue}{self.separator}{step}" if step else f"{self.prefix}{queue}"

@@ -7,13 +7,17 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from celeriac.brokers.redis.keys import Keys
+from celeriac.brokers.redis.routing import declarations
 from celeriac.core.ids import uuid7
 from celeriac.core.message import Message
+from celeriac.core.queues import PRIVATE_MARK, QueueTable
 from celeriac.transports.redis.protocol import Word
 from celeriac.transports.redis.scripts import load_scripts
 from celeriac.wire import redis_envelope
 
 _VALUES_PER_COMMAND: Final = 1000
+_PRIVATE_KEPT_S: Final = 86_400
+"""How long a worker's own queue may be left unread."""
 _DELAY: Final = load_scripts(()).delay
 
 
@@ -42,9 +46,15 @@ def unpack_texts(packed: bytes) -> list[bytes]:
 
 
 def publish_commands(
-    keys: Keys, messages: Sequence[Message], now: float, known_queues: Collection[str]
+    keys: Keys,
+    messages: Sequence[Message],
+    now: float,
+    known_queues: Collection[str],
+    announced: Iterable[tuple[str, Message]] = (),
 ) -> list[Sequence[Word]]:
     """Return the commands that publish a batch: one command, or a transaction of several.
+
+    `announced` goes to channels, for Celery's workers that have subscribed.
 
     Queues that are not among `known_queues` are made known with them. Raises `EncodeError`.
     """
@@ -64,10 +74,14 @@ def publish_commands(
             if queue not in known_queues:
                 unknown[queue] = None
     commands: list[Sequence[Word]] = []
+    for channel, message in announced:
+        commands += (["PUBLISH", channel, envelope] for _, envelope in envelopes([message], now))
     if unknown:
         commands.append(["SADD", keys.queues, *unknown])
     for list_key, values in lists.items():
         commands += (["LPUSH", list_key, *part] for part in _parts(values, _VALUES_PER_COMMAND))
+        if PRIVATE_MARK in list_key:  # its worker may just have died
+            commands.append(["EXPIRE", list_key, _PRIVATE_KEPT_S])
     for delayed_key, words in delayed.items():
         # By EVAL, not EVALSHA: in a transaction there is no second try when the server does not know a script.
         head: list[Word] = ["EVAL", _DELAY.source, 2, keys.workers, delayed_key]
@@ -77,11 +91,23 @@ def publish_commands(
     return commands
 
 
-def declare_arguments(keys: Keys, queues: Iterable[str]) -> tuple[list[str], list[Word]]:
+def declare_arguments(keys: Keys, queues: Iterable[str], table: QueueTable) -> tuple[list[str], list[Word]]:
     """Return KEYS and ARGV of the script `declare`."""
-    names = list(dict.fromkeys(queues))
-    bindings = [binding for queue in names for binding in keys.bindings(queue)]
-    return [keys.queues, *(table for table, _ in bindings)], [len(names), *names, *(member for _, member in bindings)]
+    names: list[str] = []
+    entries: list[tuple[str, str, str]] = []
+    for queue in dict.fromkeys(queues):
+        declared = table.get(queue)
+        if declared is not None and declared.ways:
+            names += [] if declared.is_broadcast else [declared.name]
+            entries += declarations(keys, declared)
+        else:
+            names.append(queue)
+            entries += ((key, "", member) for key, member in keys.bindings(queue))
+    return [keys.queues, *(key for key, _, _ in entries)], [
+        len(names),
+        *names,
+        *(word for _, field, value in entries for word in (field, value)),
+    ]
 
 
 def _parts(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

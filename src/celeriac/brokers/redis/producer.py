@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from celeriac.brokers.declaring import unroutable
 from celeriac.brokers.redis.keys import Keys
 from celeriac.brokers.redis.outgoing import publish_commands
+from celeriac.brokers.redis.routing import Routed, lookups, route
 from celeriac.core.message import Message
+from celeriac.core.queues import QueueTable
 from celeriac.exceptions import PublishTimeout
 from celeriac.transports.redis.address import Address
 from celeriac.transports.redis.blocking import Pool
@@ -21,8 +24,9 @@ class RedisProducer:
     Thread-safe, fork-safe, blocking; never longer than the deadline of each call.
     """
 
-    def __init__(self, address: Address, keys: Keys, connect_timeout_s: float) -> None:
+    def __init__(self, address: Address, keys: Keys, connect_timeout_s: float, queues: QueueTable) -> None:
         self._address = address
+        self._queues = queues
         self._keys = keys
         self._pool = Pool(address, connect_timeout_s)
         self._errors = broker_errors(address)
@@ -32,12 +36,32 @@ class RedisProducer:
         """Send all messages within `timeout_s` seconds; see `Producer.publish`.
 
         Raises `BrokerUnavailable` when nothing was sent for certain, `PublishTimeout` when that is not known,
-        `OperationalError` when Redis refuses us, `EncodeError` for a message that cannot be written.
+        `OperationalError` when Redis refuses us, `EncodeError` for a message that cannot be written, `Unroutable` for messages
+        to an exchange that has no queue for them, when all others have been sent.
         """
         if not messages:
             return
         deadline = time.monotonic() + timeout_s
-        commands = publish_commands(self._keys, messages, time.time(), self._known_queues)
+        routed: Routed | None = None
+        if not all(message.queue for message in messages):
+            routed = self._route(messages, deadline)
+            messages = routed.messages
+        self._send(messages, deadline, routed.announced if routed is not None else ())
+        if routed is not None and routed.unroutable:
+            raise unroutable(routed.unroutable)
+
+    def _route(self, messages: Sequence[Message], deadline: float) -> Routed:
+        exchanges, commands = lookups(self._keys, messages)
+        with self._errors:
+            replies = self._pool.ask(*commands, deadline=deadline)
+        return route(self._keys, self._address.db, self._queues, messages, exchanges, replies)
+
+    def _send(
+        self, messages: Sequence[Message], deadline: float, announced: Iterable[tuple[str, Message]] = ()
+    ) -> None:
+        commands = publish_commands(self._keys, messages, time.time(), self._known_queues, announced)
+        if not commands:
+            return
         with self._errors:
             try:
                 replies = self._pool.call(pack_all(commands), len(commands), deadline)

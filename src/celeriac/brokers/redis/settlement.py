@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
 
 from msgspec import Struct
 
 from celeriac.brokers.redis.keys import Keys
 from celeriac.brokers.redis.outgoing import envelopes, is_delayed
-from celeriac.core.effects import Ack, Dead, Requeue, Settlement
+from celeriac.core.effects import Ack, Dead, Lost, Requeue, Settlement
 from celeriac.core.ids import uuid7
 from celeriac.core.message import Message
+from celeriac.core.queues import public_queue
+from celeriac.core.workflow import Completed
+from celeriac.transports.redis.chords import part_words
 from celeriac.transports.redis.protocol import Word
 from celeriac.transports.redis.results import ResultKeys, record_words
 
@@ -22,7 +25,7 @@ _MAX_BYTES: Final = 4 * 1024 * 1024
 
 
 class ResultPlace(Struct, frozen=True):
-    """Where a settlement stores results, when they are kept by the same server."""
+    """Where a settlement stores results and joins chords, when they are kept by the same server."""
 
     db: int
     keys: ResultKeys
@@ -34,8 +37,7 @@ class Settling:
     def __init__(self, keys: Keys, broker_db: int, results: ResultPlace | None, keep_dead_s: float) -> None:
         self._keys = keys
         self._results = results
-        self._head: tuple[Word, ...] = (results.db, broker_db) if results else ("", "")
-        self._head += (math.ceil(keep_dead_s),)
+        self._head = (*_place_words(results, broker_db), math.ceil(keep_dead_s))
 
     def batches(self, settlements: Iterable[Settlement], now: float) -> Iterator[tuple[list[str], list[Word]]]:
         """Yield the tags of a batch, and the script's ARGV for it. Raises `EncodeError` for a bad follow-up."""
@@ -69,6 +71,8 @@ class Settling:
 
     def _words(self, settlement: Settlement, now: float) -> list[Word]:
         words: list[Word] = [settlement.tag]
+        if (settlement.parts or settlement.closes) and self._results is not None:
+            words += _chord_words(settlement)
         match settlement.verdict:
             case Ack():
                 words.append("A")
@@ -89,7 +93,7 @@ class Settling:
         return words
 
     def _parking(self, tag: str, reason: str, now: float) -> list[Word]:
-        queue = self._keys.queue_of(list_of(tag))
+        queue = public_queue(self._keys.queue_of(list_of(tag)))
         return ["D", self._keys.dead(queue), self._keys.dead_times(queue), uuid7(now, os.urandom(10)), reason]
 
     def _follow_up(self, message: Message, envelope: bytes, now: float) -> list[Word]:
@@ -100,6 +104,40 @@ class Settling:
         else:
             words += ("", "")
         return words
+
+
+def _place_words(results: ResultPlace | None, broker_db: int) -> tuple[Word, ...]:
+    """Return where the script finds results and chords."""
+    if results is None:
+        return "", "", "", "", ""
+    keys = results.keys
+    return results.db, broker_db, keys.open_chords, keys.group_head, int(keys.keeps_order)
+
+
+def _chord_words(settlement: Settlement) -> list[Word]:
+    words: list[Word] = ["J", len(settlement.parts)]
+    for part in settlement.parts:
+        words += part_words(part)
+    return [*words, len(settlement.closes), *settlement.closes]
+
+
+def settled_answer(tags: Sequence[str], told: int | list[Any]) -> Lost | Completed:
+    """Return what the script tells of one of the settlements with these tags."""
+    if isinstance(told, int):
+        return Lost(tags[told - 1])
+    number, group_id = told
+    return Completed(tags[number - 1], group_id.decode())
+
+
+def parked_for(verdict: Dead, settlement: Settlement, routed: list[Message]) -> Settlement:
+    """Return the settlement that parks a message some of whose follow-ups cannot be sent; `routed` are those that can.
+
+    The chords that were to be closed stay open, for it may be their body that cannot be sent: whoever retries the letter finishes
+    them again.  What can be sent is sent all the same, for it may be their body.
+    """
+    closes = settlement.closes
+    parts = [part for part in settlement.parts if part.group_id not in closes]
+    return Settlement(settlement.tag, verdict, routed if closes else [], settlement.records, parts)
 
 
 def list_of(tag: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from msgspec import Struct
@@ -31,6 +31,13 @@ class Address(Struct, frozen=True):
     keyfile: str | None = None
     verify: bool = True
     server_name: str | None = None
+
+    def __repr__(self) -> str:
+        """Without the password: a traceback with local variables may stand in any log."""
+        return f"Address({self.shown!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("shown", self.shown)]
 
     def ssl_context(self) -> ssl.SSLContext | None:
         """Return how to speak TLS, None when it is not spoken; the server is verified unless the URL says otherwise.
@@ -66,8 +73,11 @@ def parse(url: str) -> Address:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        raise ImproperlyConfigured(f"broker URL {shown!r}: {error}") from None
+    except ValueError:  # its text may quote the password
+        raise ImproperlyConfigured(
+            f"broker URL {shown!r}: this is no URL, or its port is no number up to 65535; in a password, write @, / and : as %40,"
+            " %2F and %3A"
+        ) from None
     if parts.scheme not in _PORTS:
         raise ImproperlyConfigured(f"broker URL {shown!r} is none of RabbitMQ's: amqp:// or amqps://")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))

@@ -24,14 +24,16 @@ def level_name(level: int) -> str:
 FIRST_EXCHANGE: Final = level_name(LEVELS - 1)
 
 
-def level_arguments(level: int) -> dict[str, Any]:
-    """Return the arguments of a level's queue."""
+def level_arguments(level: int, queue_type: str = "quorum") -> dict[str, Any]:
+    """Return the arguments of a level's queue, as Celery gives them."""
+    # A classic queue may lose a message between two levels when a node dies.
+    strategy = {"x-dead-letter-strategy": "at-least-once"} if queue_type == "quorum" else {}
     return {
-        "x-queue-type": "quorum",
+        "x-queue-type": queue_type,
         "x-overflow": "reject-publish",
         "x-message-ttl": 2**level * 1000,
         "x-dead-letter-exchange": level_name(level - 1) if level else DELIVERY_EXCHANGE,
-        "x-dead-letter-strategy": "at-least-once",
+        **strategy,
     }
 
 

@@ -10,7 +10,13 @@ ACCESS_REFUSED = 403
 NOT_FOUND = 404
 RESOURCE_LOCKED = 405
 PRECONDITION_FAILED = 406
+RESOURCE_ERROR = 506
 NOT_ALLOWED = 530
+INTERNAL_ERROR = 541
+
+BEING_MADE: Final = frozenset({RESOURCE_ERROR, INTERNAL_ERROR})
+"""How RabbitMQ closes the connection of whoever uses a stream or a quorum queue that somebody else is making at this moment: it is
+declared already, but has no leader yet ("Stream not found for queue ...", "noproc").  A moment later the same request succeeds."""
 
 
 class ChannelError(OperationalError):
@@ -38,6 +44,10 @@ class ConnectionLost(BrokerUnavailable):
     """The connection went away while it was used."""
 
 
+class QueueBeingMade(ConnectionLost):
+    """RabbitMQ closed the connection with one of `BEING_MADE`: worth to be tried again at once, over a new connection."""
+
+
 def login_refused(shown_url: str, user: str) -> OperationalError:
     """RabbitMQ knows the user not, or not with this password."""
     return OperationalError(
@@ -56,4 +66,5 @@ def vhost_refused(shown_url: str, vhost: str, user: str, text: str) -> Operation
 
 def connection_closed(shown_url: str, code: int, text: str) -> ConnectionLost:
     """RabbitMQ closed the connection and said why."""
-    return ConnectionLost(f"{shown_url}: RabbitMQ closed the connection: {code} {text}".rstrip())
+    lost = QueueBeingMade if code in BEING_MADE else ConnectionLost
+    return lost(f"{shown_url}: RabbitMQ closed the connection: {code} {text}".rstrip())

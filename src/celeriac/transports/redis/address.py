@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from msgspec import Struct
@@ -69,6 +69,13 @@ class Address(Struct, frozen=True):
     password: str | None = None
     tls: Tls | None = None
 
+    def __repr__(self) -> str:
+        """Without the password: a traceback with local variables may stand in any log."""
+        return f"Address({self.shown!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("shown", self.shown)]
+
     def same_server(self, other: Address) -> bool:
         """Tell whether both lead to the same server as the same user, to whatever database."""
         return (self.host, self.port, self.path, self.username, self.password) == (
@@ -87,7 +94,12 @@ def parse_address(url: str) -> Address:
     shown = mask(url)
     if ";" in url:
         raise ImproperlyConfigured(f"{shown}: one Redis URL is wanted, not a list; for failover give a name that moves")
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # its text may quote the password
+        raise ImproperlyConfigured(
+            f"{shown}: this is no URL; in a password, write @, /, [ and such as %40, %2F, %5B"
+        ) from None
     scheme = parts.scheme.lower()
     if scheme not in (*TCP_SCHEMES, *SOCKET_SCHEMES):
         raise ImproperlyConfigured(f"{shown}: the scheme may be {', '.join((*TCP_SCHEMES, *SOCKET_SCHEMES))}")
@@ -102,7 +114,9 @@ def parse_address(url: str) -> Address:
     try:
         port = parts.port or 6379
     except ValueError:
-        raise ImproperlyConfigured(f"{shown}: the port is no number from 1 to 65535") from None
+        raise ImproperlyConfigured(
+            f"{shown}: the port is no number from 1 to 65535; in a password, write @, / and : as %40, %2F and %3A"
+        ) from None
     if not (database or "0").isdecimal():
         raise ImproperlyConfigured(f"{shown}: the database must be a number, as in redis://host:6379/0")
     return Address(
@@ -122,7 +136,9 @@ def _parameters(query: str, shown: str) -> dict[str, str]:
     known = _TLS_PARAMETERS | _WITHOUT_MEANING | {"db", "virtual_host"}
     unknown = sorted(parameters.keys() - known)
     if unknown:
-        raise ImproperlyConfigured(f"{shown}: unknown parameter {unknown[0]!r}; known are {', '.join(sorted(known))}")
+        # With an @ it is the rest of a password that has a question mark in it.
+        name = "" if "@" in unknown[0] else f" {unknown[0]!r}"
+        raise ImproperlyConfigured(f"{shown}: unknown parameter{name}; known are {', '.join(sorted(known))}")
     return parameters
 
 

@@ -28,7 +28,7 @@ from celeriac.transports.redis.protocol import (
     pack_all,
     raise_errors,
 )
-from celeriac.transports.redis.scripts import load_scripts
+from celeriac.transports.redis.scripts import Script, load_scripts
 
 _READ_BYTES: Final = 65536
 _MAX_IDLE: Final = 16
@@ -140,13 +140,17 @@ class Pool:
 
     def run(self, script_name: str, keys: Sequence[str], *args: Word, deadline: float) -> Any:
         """Run a script and return its reply."""
-        script = load_scripts(self._version(deadline)).named(script_name)
+        script = self.script(script_name, deadline)
         try:
             return self.ask(["EVALSHA", script.sha, len(keys), *keys, *args], deadline=deadline)[0]
         except ReplyError as error:
             if error.code != "NOSCRIPT":
                 raise
         return self.ask(["EVAL", script.source, len(keys), *keys, *args], deadline=deadline)[0]
+
+    def script(self, name: str, deadline: float) -> Script:
+        """Return a script as the server wants it."""
+        return load_scripts(self._version(deadline)).named(name)
 
     def close(self) -> None:
         """Close all idle connections; idempotent, and a later call connects again."""

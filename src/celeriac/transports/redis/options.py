@@ -14,3 +14,11 @@ def text_option(options: Mapping[str, Any], name: str, default: str) -> str:
     if not isinstance(value, str):
         raise ImproperlyConfigured(f"transport option {name!r} = {value!r}: a text is wanted")
     return value
+
+
+def flag_option(options: Mapping[str, Any], name: str, default: bool) -> bool:
+    """Return an option that is true or false. Raises `ImproperlyConfigured` for anything else."""
+    value = options.get(name, default)
+    if not isinstance(value, bool):
+        raise ImproperlyConfigured(f"transport option {name!r} = {value!r}: True or False is wanted")
+    return value

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from celeriac.exceptions import ImproperlyConfigured, OperationalError
 from celeriac.transports.sqlite.location import check_file_system, create_file
-from celeriac.transports.sqlite.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
+from celeriac.transports.sqlite.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 
 T = TypeVar("T")
 Version = tuple[int, int, int]
@@ -37,7 +37,7 @@ _CURES: Final = {
 class Database:
     """One connection to the file, made when first needed and anew after a failure. For one thread at a time.
 
-    1. Creates file and tables, and refuses a file that is not ours.
+    1. Creates file and tables, brings the tables of older versions up to date, and refuses a file that is not ours.
     2. Runs transactions, and waits for other writers until a deadline.
     3. Notices that the file was removed or replaced under it, and turns to the new one.
     4. Says what went wrong in words that name the file and the cure: what may pass raises the `OperationalError` it was
@@ -154,7 +154,7 @@ class Database:
         connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         connection.execute("PRAGMA secure_delete = FAST")
-        if not self._is_ours(connection):
+        if self._format(connection) < SCHEMA_VERSION:
             mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
             if mode != "wal":
                 raise ImproperlyConfigured(
@@ -162,27 +162,29 @@ class Database:
                     " put the file on a local disk"
                 )
             connection.execute("BEGIN IMMEDIATE")
-            if not self._is_ours(connection):  # again, as now nobody else can be making it ours
-                for statement in SCHEMA:
+            for version in range(
+                self._format(connection), SCHEMA_VERSION
+            ):  # asked again: now nobody else can change it
+                for statement in MIGRATIONS[version]:
                     connection.execute(statement)
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             connection.execute("COMMIT")
 
-    def _is_ours(self, connection: sqlite3.Connection) -> bool:
-        """Tell our file from an empty one; raise `ImproperlyConfigured` for any other."""
+    def _format(self, connection: sqlite3.Connection) -> int:
+        """Return the version of our file, 0 for an empty one; raise `ImproperlyConfigured` for any other."""
         application = connection.execute("PRAGMA application_id").fetchone()[0]
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if (application, version) == (APPLICATION_ID, SCHEMA_VERSION):
-            return True
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        if application == APPLICATION_ID and 0 < version <= SCHEMA_VERSION:
+            return version
         if application == APPLICATION_ID:
             raise ImproperlyConfigured(
-                f"{self.path} was made by another version of Celeriac (its format is {version}, ours {SCHEMA_VERSION});"
+                f"{self.path} was made by a newer version of Celeriac (its format is {version}, ours {SCHEMA_VERSION});"
                 " upgrade this one, or name another file"
             )
         if application or version or connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
             raise ImproperlyConfigured(f"{self.path} is another program's database; name another file")
-        return False
+        return 0
 
     def _explained(self, error: sqlite3.Error | OSError, timeout_s: float) -> Exception:
         if isinstance(error, OSError):

@@ -6,8 +6,8 @@ from typing import Final
 
 APPLICATION_ID: Final = 0x43454C52
 """`PRAGMA application_id` of our files: "CELR"."""
-SCHEMA_VERSION: Final = 1
-"""`PRAGMA user_version`; whoever changes a table raises it and adds the migration to `Database`."""
+SCHEMA_VERSION: Final = 2
+"""`PRAGMA user_version`; whoever changes a table raises it and adds the way there to `MIGRATIONS`."""
 
 READY: Final = 0
 DELAYED: Final = 1
@@ -28,7 +28,7 @@ def _recount() -> str:
 # A message's place in its queue never changes: most urgent priority first, then by `due`, then by age.  `due` is infinite for
 # a message that was never delayed, so that one that comes out of its delay stands at the head; and one that comes back from
 # a claim finds its old place, before all that were published after it.
-SCHEMA: Final = (
+_VERSION_1: Final = (
     """
     CREATE TABLE queues (
         name TEXT PRIMARY KEY,
@@ -105,3 +105,50 @@ SCHEMA: Final = (
     """,
     "CREATE INDEX results_expiry ON results (expires_at) WHERE expires_at IS NOT NULL",
 )
+
+_VERSION_2: Final = (
+    """
+    CREATE TABLE chords (
+        group_id TEXT PRIMARY KEY,
+        size INTEGER,                           -- how many parts were announced; null: not known yet
+        added INTEGER NOT NULL DEFAULT 0,       -- how many were added later
+        ended INTEGER NOT NULL DEFAULT 0,       -- how many are in
+        finisher TEXT,                          -- "<member id>:<place>": who has to send the body
+        closed INTEGER NOT NULL DEFAULT 0,      -- 1: it is over, and nothing but this is known of it
+        updated_at REAL NOT NULL,               -- Unix seconds of its last progress
+        kept_s REAL,                            -- so long after; null: for ever
+        expires_at REAL,                        -- Unix seconds
+        body BLOB NOT NULL DEFAULT x''          -- its signature, for whoever finishes it by hand
+    )
+    """,
+    "CREATE INDEX chords_open ON chords (updated_at) WHERE NOT closed",
+    "CREATE INDEX chords_expiry ON chords (expires_at) WHERE expires_at IS NOT NULL",
+    """
+    CREATE TABLE chord_parts (
+        number INTEGER PRIMARY KEY,             -- in the order in which they came in
+        group_id TEXT NOT NULL,
+        place REAL NOT NULL,                    -- among the results; infinite: after all that have one
+        member_id TEXT NOT NULL,
+        payload BLOB NOT NULL,
+        UNIQUE (group_id, place, member_id)
+    )
+    """,
+    """
+    CREATE TABLE chord_additions (
+        group_id TEXT NOT NULL,
+        member_id TEXT NOT NULL,                -- who was added counts once
+        PRIMARY KEY (group_id, member_id)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE saved_groups (
+        group_id TEXT PRIMARY KEY,
+        expires_at REAL,                        -- Unix seconds; null: never
+        payload BLOB NOT NULL
+    )
+    """,
+    "CREATE INDEX saved_groups_expiry ON saved_groups (expires_at) WHERE expires_at IS NOT NULL",
+)
+
+MIGRATIONS: Final = {0: _VERSION_1, 1: _VERSION_2}
+"""From which version -> what makes it the next one; an empty file is of version 0."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import itertools
 import logging
 import multiprocessing
 import os
@@ -25,11 +26,13 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from celeriac.client import signals
 from celeriac.client.app import Celeriac
+from celeriac.client.current import set_default_app
 from celeriac.client.loading import load_app
 from celeriac.exceptions import CeleriacError
 from celeriac.worker.executor.main import ignore_stop_signals, serve
-from celeriac.worker.logs import configure_logging
+from celeriac.worker.logs import configure_logging, log_printed, set_up_logging
 
 logger = logging.getLogger("celeriac.worker")
 
@@ -48,6 +51,7 @@ class Setup(Struct, tag="setup", array_like=True):
     core_pid: int
     settings: dict[str, Any] = {}
     """Changed after the import, as the core's app was."""
+    logfile: str | None = None
 
 
 class Spawn(Struct, tag="spawn", array_like=True):
@@ -103,12 +107,20 @@ def main() -> None:
     configure_logging(setup.loglevel, as_json=setup.log_json)
     try:
         app = load_app(setup.app, setup.workdir)
-        app.conf.update(setup.settings)
+        app.conf.override(setup.settings)
+        # Receivers that change settings do so for the core and for its executors.
+        signals.celeryd_init.send(setup.hostname, instance=None, conf=app.conf, options=None)
     except CeleriacError as error:
         control.send(encode(Unable(str(error)))[:FRAME_MAX_BYTES])
         return
     except BaseException:  # whatever the app's modules do at import must reach the operator
         control.send(encode(Unable(traceback.format_exc()[-8000:])))
+        return
+    try:
+        if not set_up_logging(app, setup.loglevel, setup.logfile, setup.hostname):
+            log_printed(app)
+    except OSError as error:
+        control.send(encode(Unable(f"the log file {setup.logfile} can't be written: {error}")))
         return
     gc.freeze()  # what was imported is never collected in the children, so its pages stay shared
     control.send(encode(Ready()))
@@ -131,6 +143,8 @@ class ForkServer:
         self._app = app
         self._setup = setup
         self._children: dict[int, int] = {}
+        self._indices: dict[int, int] = {}
+        """Which of the places from 1 on an executor has: unlike its number it is used again."""
 
     def run(self) -> None:
         """Fork and reap until the core closes its end."""
@@ -160,27 +174,34 @@ class ForkServer:
         command = decode_command(frame)
         assert isinstance(command, Spawn)
         server_pid = os.getpid()
+        index = self._free_index()
+        signals.worker_before_create_process.send(self._setup.hostname)
         try:
             pid = os.fork()
         except OSError as error:  # no memory or no process left just now: the other executors must live on
             logger.error("executor %d could not be forked: %s; it is tried again", command.number, error)
             pid = -1
         if pid == 0:
-            self._become_executor(command, descriptors, server_pid)
+            self._become_executor(command, descriptors, server_pid, index)
         for descriptor in descriptors:
             os.close(descriptor)
         if pid < 0:
             self._tell(Exited(command.number, 1))
         else:
             self._children[pid] = command.number
+            self._indices[pid] = index
             self._tell(Spawned(command.number, pid))
         return True
+
+    def _free_index(self) -> int:
+        used = set(self._indices.values())
+        return next(index for index in itertools.count(1) if index not in used)
 
     def _tell(self, notice: Notice) -> None:
         with contextlib.suppress(BrokenPipeError):  # the core has closed its end: it is not interested any more
             self._control.send(encode(notice))
 
-    def _become_executor(self, command: Spawn, descriptors: list[int], server_pid: int) -> None:
+    def _become_executor(self, command: Spawn, descriptors: list[int], server_pid: int, index: int) -> None:
         code = 1
         try:
             die_with_parent(server_pid)
@@ -189,15 +210,18 @@ class ForkServer:
             self._control.close()
             multiprocessing.current_process().name = f"{command.kind}-{command.number}"  # for log lines
             jobs, reports = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+            set_default_app(self._app)
+            self._app.log.setup_executor(index)
+            self._app.on_after_fork.send(self._app)
             serve(self._app, command.kind, command.slots, self._setup.hostname, jobs, reports)
             self._app.close()
             code = 0
         except BaseException:  # nothing above this frame may run in the child
             traceback.print_exc()
         finally:
-            logging.shutdown()
             sys.stdout.flush()
             sys.stderr.flush()
+            logging.shutdown()
             os._exit(code)
 
     def _reap(self) -> None:
@@ -209,6 +233,7 @@ class ForkServer:
             if pid == 0:
                 return
             number = self._children.pop(pid, None)
+            self._indices.pop(pid, None)
             if number is not None:
                 self._tell(Exited(number, os.waitstatus_to_exitcode(status)))
 

@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct, field
 
-from celeriac.core.effects import Record, Verdict
+from celeriac.core.effects import Follows, Record, Verdict
 from celeriac.core.message import Message
 from celeriac.core.outcome import Ending
 from celeriac.exceptions import CeleriacError
@@ -45,6 +45,8 @@ class Job(Struct, array_like=True):
     message: Message
     redelivered: bool = False
     ending: Ending | None = None
+    quiet: bool = False
+    """With an `ending`: conclude it without calling handlers, listeners or errbacks of the program."""
 
 
 class Started(Struct, tag="started", array_like=True):
@@ -65,8 +67,7 @@ class Done(Struct, tag="done", array_like=True):
 
     number: int
     verdict: Verdict
-    publish: list[Message] = field(default_factory=list)
-    records: list[Record] = field(default_factory=list)
+    follows: Follows = field(default_factory=Follows)
     runtime_s: float = 0.0
 
 

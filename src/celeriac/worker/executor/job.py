@@ -8,22 +8,35 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
+from traceback import format_exception_only
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from celeriac.client import signals, workflows
+from celeriac.client.announcing import announce_publishing
 from celeriac.client.app import Celeriac
+from celeriac.client.calls import message_from_request
+from celeriac.client.chords import uncounted
 from celeriac.client.context import Request
+from celeriac.client.current import set_current_app
+from celeriac.client.endings import announce_ending
 from celeriac.client.errbacks import call_here
+from celeriac.client.exception_info import ExceptionInfo
 from celeriac.client.execution import AnyTask, execute, execute_async
+from celeriac.client.resuming import resumable_record
+from celeriac.client.stamps import stamps_of
 from celeriac.core import states
 from celeriac.core.decide import Facts, decide
-from celeriac.core.effects import Again, Dead, Effects, Keep, Record
+from celeriac.core.effects import Again, Dead, Effects, Follows, Join, Keep, Record
 from celeriac.core.headers import to_header
 from celeriac.core.message import Message
-from celeriac.core.outcome import Failed, Outcome, Unrunnable
+from celeriac.core.outcome import ChordEnded, Failed, Joined, Outcome, Revoked, Succeeded, Unopened, Unrunnable
 from celeriac.core.policy import Policy
-from celeriac.exceptions import ArgumentError, CeleriacError, DecodeError, EncodeError, NotRegistered
+from celeriac.core.workflow import Part
+from celeriac.exceptions import ArgumentError, BadMessage, CeleriacError, EncodeError, NotRegistered
 from celeriac.wire import result_meta, task_v2
 from celeriac.wire.short_repr import short_repr
 from celeriac.worker.executor.frames import Done, Job, Progress, encode_report
@@ -43,11 +56,18 @@ class Call(Struct):
     request: Request
     policy: Policy
     args: tuple[Any, ...]
+    """As they came: plain data."""
     kwargs: dict[str, Any]
+    typed: tuple[tuple[Any, ...], dict[str, Any]]
+    """Arguments as the function takes them."""
     facts: Facts
     embed: task_v2.Embed
     problem: Unrunnable | None = None
     """Why it can't be run."""
+    quiet: bool = False
+    """Handlers, listeners and errbacks of the program are not to be called."""
+    follows: tuple[Effects, Follows] | None = None
+    """What its end leads to, once that is worked out."""
 
 
 class JobRunner:
@@ -62,6 +82,12 @@ class JobRunner:
         self._hostname = hostname
         self._send = send
         self._random = random.Random()
+        self.look_for_end: Callable[[Job], None] | None = None
+        """Notes in a job that it was told to end, where its executor cannot hear of that while it runs."""
+
+    def enter_thread(self) -> None:
+        """Make the app the current one of the calling thread, for the tasks that it will run."""
+        set_current_app(self._app)
 
     def run(self, job: Job, limit: Limit) -> None:
         """Run one synchronous job under a soft limit and report its end."""
@@ -72,8 +98,10 @@ class JobRunner:
             if outcome is None:
                 assert call.task is not None
                 self._announce(job, call)
-                outcome = execute(call.task, call.request, call.args, call.kwargs, limit(call.policy.soft_time_limit_s))
+                work_out = partial(self._work_out, job, call)
+                outcome = execute(call.task, call.request, *call.typed, limit(call.policy.soft_time_limit_s), work_out)
             report = self._conclude(job, call, outcome, time.perf_counter() - started)
+            _let_go(getattr(outcome, "exc", None))
         except BaseException as error:
             report = self._defect(job, error)
         self._send(report)
@@ -88,9 +116,14 @@ class JobRunner:
                 assert call.task is not None
                 self._announce(job, call)
                 outcome = await execute_async(
-                    call.task, call.request, call.args, call.kwargs, call.policy.soft_time_limit_s
+                    call.task,
+                    call.request,
+                    *call.typed,
+                    call.policy.soft_time_limit_s,
+                    partial(self._work_out, job, call),
                 )
             report = self._conclude(job, call, outcome, time.perf_counter() - started)
+            _let_go(getattr(outcome, "exc", None))
         except BaseException as error:
             report = self._defect(job, error)
         self._send(report)
@@ -104,23 +137,41 @@ class JobRunner:
         problem: Unrunnable | None = None
         args: tuple[Any, ...] = ()
         kwargs: dict[str, Any] = {}
-        embed = task_v2.Embed()
+        typed: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+        embed: task_v2.Embed | None = None
         try:
-            read_args, kwargs, embed = task_v2.decode_body(message, self._app.settings.accept_content)
+            read_args, kwargs, embed = task_v2.decode_body(
+                message, self._app.settings.accept_content, keys=self._app.content.keys
+            )
             args = tuple(read_args)
             if task is None:
                 raise NotRegistered(
                     message.task,
                     "import its module in this worker (include=), or start one that has it and retry the dead letter",
                 )
-            if embed.chord is not None:
-                raise DecodeError("the message is a member of a chord, which this release cannot join")
+            if embed.chord is not None and not self._app.backend.counts_chords:
+                raise uncounted(self._app)
             task.check_arguments(args, kwargs)
+            if task.conversion is not None:
+                typed = task.conversion.load_arguments(args, kwargs)
         except (CeleriacError, ArgumentError) as error:
             problem = Unrunnable(error, f"{type(error).__name__}: {error}")
+        unread = embed is None
+        if embed is None:
+            embed = task_v2.Embed()
         request = Request.from_message(
-            message, args, kwargs, embed, hostname=self._hostname, redelivered=job.redelivered
+            message,
+            args,
+            kwargs,
+            embed,
+            hostname=self._hostname,
+            redelivered=job.redelivered,
+            priority_of=self._app.amqp.from_wire,
         )
+        request.owner = task
+        facts = self._facts(task, message, embed)
+        if unread:
+            facts.in_chord = workflows.may_be_member(self._app, message)
         return Call(
             message=message,
             task=task,
@@ -128,9 +179,11 @@ class JobRunner:
             policy=_policy_of(task, message),
             args=args,
             kwargs=kwargs,
-            facts=self._facts(task, message, embed),
+            typed=typed or (args, kwargs),
+            facts=facts,
             embed=embed,
             problem=problem,
+            quiet=job.quiet,
         )
 
     def _facts(self, task: AnyTask | None, message: Message, embed: task_v2.Embed) -> Facts:
@@ -146,11 +199,34 @@ class JobRunner:
             errbacks=embed.errbacks or [],
             chain=embed.chain or [],
             ignore_result=bool(ignored),
+            in_chord=embed.chord is not None and self._app.backend.counts_chords,
+            group_id=headers.get("group") or "",
+            group_index=headers.get("group_index"),
         )
 
-    @staticmethod
-    def _settled_before(job: Job, call: Call) -> Outcome | None:
-        return job.ending or call.problem
+    def _settled_before(self, job: Job, call: Call) -> Outcome | None:
+        """Return the end of a job that is not to be run, after telling handlers and listeners of it."""
+        if isinstance(job.ending, Joined):
+            return workflows.read_chord(self._app, job.ending, call.embed.chord)
+        if isinstance(job.ending, Unopened):
+            outcome: Outcome | None = Unrunnable(BadMessage(job.ending.reason), job.ending.reason)
+        else:
+            outcome = job.ending or call.problem
+        if outcome is not None and not job.quiet:
+            announce_ending(call.task, call.request, call.message, call.args, call.kwargs, outcome)
+        return outcome
+
+    def _told_to_end(self, job: Job, call: Call, outcome: Outcome) -> Outcome:
+        """Return how a run ended: one that was told to end has ended so, unless it came to its own good end."""
+        if isinstance(outcome, Succeeded):
+            return outcome
+        if self.look_for_end is not None:
+            self.look_for_end(job)
+        if isinstance(job.ending, Joined | Unopened) or (job.ending is None and not isinstance(outcome, Revoked)):
+            return outcome
+        outcome = job.ending or outcome
+        announce_ending(call.task, call.request, call.message, call.args, call.kwargs, outcome)
+        return outcome
 
     def _announce(self, job: Job, call: Call) -> None:
         """Let `update_state` reach the core, and tell it of the start where the task wants that stored."""
@@ -165,68 +241,153 @@ class JobRunner:
 
     # -- after the run ------------------------------------------------------------------------------------------------
 
+    def _work_out(self, job: Job, call: Call, outcome: Outcome) -> Outcome:
+        """Decide what follows before anyone is told how the run ended: with a result that can't be written it has failed."""
+        outcome = self._told_to_end(job, call, outcome)
+        try:
+            call.follows = self._follow(call, outcome)
+        except Exception as error:  # whatever a task returns or raises, the job must come to an end
+            outcome = self._failure(call, error)
+            call.follows = self._follow(call, outcome)
+        return outcome
+
+    @staticmethod
+    def _failure(call: Call, error: Exception) -> Failed:
+        if not isinstance(error, CeleriacError):
+            logger.exception("concluding task %s[%s] failed", call.message.task, call.message.id)
+            error = EncodeError(f"{type(error).__name__}: {error}")
+        return Failed(error, "")
+
     def _conclude(self, job: Job, call: Call, outcome: Outcome, runtime_s: float) -> bytes:
-        """Decide what follows and write it out as a report; a result that can't be written fails the task instead."""
+        """Write what follows as a report; what can't be written fails the task instead."""
         try:
             effects, report = self._report_of(job, call, outcome, runtime_s)
-        except Exception as error:  # whatever a task returns or raises, the job must come to an end
-            if not isinstance(error, CeleriacError):
-                logger.exception("concluding task %s[%s] failed", call.message.task, call.message.id)
-                error = EncodeError(f"{type(error).__name__}: {error}")
-            outcome = Failed(error, "")
+        except Exception as error:
+            failure = self._failure(call, error)
+            # Of a chord that can't be concluded the body has failed, not the task that happened to be its last member.
+            outcome = replace(outcome, error=failure.exc) if isinstance(outcome, ChordEnded) else failure
+            call.follows = None
             try:
                 effects, report = self._report_of(job, call, outcome, runtime_s)
             except Exception as second:  # not even the failure can be stored: park the message, lose nothing
                 return self._defect(job, second)
-        describe_end(logger, call.message, outcome, effects, runtime_s)
+        throws = call.task.throws if call.task is not None else ()
+        describe_end(call.message, outcome, effects, runtime_s, self._app.time_source.time(), throws)
         return report
 
     def _report_of(self, job: Job, call: Call, outcome: Outcome, runtime_s: float) -> tuple[Effects, bytes]:
-        effects, publish, records = self._follow(call, outcome)
-        return effects, encode_report(Done(job.number, effects.verdict, publish, records, runtime_s))
+        effects, follows = call.follows or self._follow(call, outcome)
+        return effects, encode_report(Done(job.number, effects.verdict, follows, runtime_s))
 
-    @staticmethod
-    def _defect(job: Job, error: BaseException) -> bytes:
+    def _defect(self, job: Job, error: BaseException) -> bytes:
         """Report that a job could not be brought to an end; its message is parked."""
         message = job.message
+        reason = f"could not be concluded: {''.join(format_exception_only(error)).strip()}"
         logger.critical("task %s[%s] could not be concluded", message.task, message.id, exc_info=error)
-        return encode_report(Done(job.number, Dead(f"could not be concluded: {type(error).__name__}: {error}")))
+        signals.task_internal_error.send(
+            self._app.tasks.get(message.task),
+            task_id=message.id,
+            args=(),
+            kwargs={},
+            request=Request.from_message(
+                message, (), {}, task_v2.NOTHING_FOLLOWS, hostname=self._hostname, redelivered=job.redelivered
+            ),
+            exception=error,
+            traceback=error.__traceback__,
+            einfo=ExceptionInfo(error, None),
+        )
+        follows = Follows()
+        if not isinstance(job.ending, Joined):
+            follows.records = self._failure_record(message, reason)
+            follows.parts = self._failure_part(message, reason)
+        return encode_report(Done(job.number, Dead(reason), follows))
 
-    def _follow(self, call: Call, outcome: Outcome) -> tuple[Effects, list[Message], list[Record]]:
-        effects = decide(call.policy, call.facts, outcome, time.time(), self._random.random())
-        reply_to = call.request.reply_to
-        publish = [
-            self._app.message_from_invoke(invoke, index, reply_to)
-            for index, invoke in enumerate(effects.invoke)
-            if not call_here(self._app, invoke, call.request)
-        ]
+    def _failure_part(self, message: Message, reason: str) -> list[Part]:
+        """Return what the chord is told to which such a call may belong, so that it is not waited for."""
+        if not workflows.may_be_member(self._app, message):
+            return []
+        headers = message.headers
+        join = Join(headers["group"], message.id, headers.get("group_index"), states.FAILURE, EncodeError(reason))
+        return [workflows.part_of(self._app, join, message.content_type)]
+
+    def _failure_record(self, message: Message, reason: str) -> list[Record]:
+        """Return what is stored for a call of which nothing else is sure, so that nobody waits for its result for ever."""
+        if message.headers.get("ignore_result"):
+            return []
+        settings = self._app.settings
+        error = EncodeError(f"task {message.task}[{message.id}] {reason}")
+        meta = result_meta.ResultMeta(
+            status=states.FAILURE,
+            result=error,
+            children=None,
+            date_done=to_header(self._app.time_source.time()),
+            task_id=message.id,
+        )
+        payload = result_meta.encode(meta, max_bytes=settings.result_max_bytes, form=self._app.content.results)
+        reply_to = message.properties.get("reply_to") or ""
+        return [Record(message.id, states.FAILURE, payload, settings.expires_of(states.FAILURE), reply_to)]
+
+    def _follow(self, call: Call, outcome: Outcome) -> tuple[Effects, Follows]:
+        app = self._app
+        effects = decide(call.policy, call.facts, outcome, app.time_source.time(), self._random.random())
+        follows = Follows()
+        for index, invoke in enumerate(effects.invoke):
+            if call_here(app, invoke, workflows.failed_request(call.request, invoke), quiet=call.quiet):
+                continue
+            sent = workflows.follow_up(app, invoke, index, call.request.reply_to)
+            follows.publish += sent.messages
+            follows.openings += sent.openings
+            if isinstance(outcome, Succeeded) and (call.task is None or call.task.trail):
+                call.request.children.append(sent.child)
         if effects.again is not None:
-            publish.append(self._again(call, effects.again))
-        records = [self._record(call, effects.keep)] if effects.keep is not None else []
-        return effects, publish, records
+            follows.publish.append(self._again(call, effects.again))
+        for message in follows.publish:
+            announce_publishing(message)
+        if effects.keep is not None:
+            follows.records.append(self._record(call, effects.keep))
+        for keep in effects.foregone:
+            follows.records.append(workflows.foregone_record(app, keep, call.request))
+        if (resumable := resumable_record(app, call.message, call.request, effects)) is not None:
+            follows.records.append(resumable)
+        if effects.joins:
+            follows.parts += [workflows.part_of(app, join, call.message.content_type) for join in effects.joins]
+        follows.closes += effects.closes
+        return effects, follows
 
     def _again(self, call: Call, again: Again) -> Message:
+        if again.options and call.task is not None:
+            # In the form in which it came, which need not be the task's own.
+            form = {"serializer": call.message.content_type, "compression": call.message.headers.get("compression")}
+            return message_from_request(call.task, call.request, replace(again, options={**form, **again.options}))
         body = argsrepr = kwargsrepr = None
         if again.args is not None or again.kwargs is not None:
             args = call.args if again.args is None else again.args
             kwargs = call.kwargs if again.kwargs is None else again.kwargs
-            body = task_v2.encode_body(args, kwargs, call.embed, call.message.content_type)
+            if call.task is not None and call.task.conversion is not None:
+                carrier = self._app.content.carrier(call.message.content_type)
+                plain_args, plain_kwargs = call.task.conversion.dump_arguments(args, kwargs, carrier)
+                args, kwargs = tuple(plain_args), dict(plain_kwargs)
+            body = task_v2.encode_body(
+                args,
+                kwargs,
+                call.embed,
+                call.message.content_type,
+                self._app.content.keys,
+                task_v2.subject_of(call.message),
+            )
             argsrepr, kwargsrepr = short_repr(args), short_repr(kwargs)
-        message = task_v2.again(
+            if call.task is not None and call.task.defaults.limit_headers is not None:
+                call.message.headers |= call.task.defaults.limit_headers(args, kwargs)
+        return task_v2.again(
             call.message,
             retries=again.retries,
             not_before=again.not_before,
             body=body,
             origin=self._hostname,
-            now=time.time(),
+            now=self._app.time_source.time(),
             argsrepr=argsrepr,
             kwargsrepr=kwargsrepr,
         )
-        if again.options.get("queue") is not None:
-            message.queue = again.options["queue"]
-        if again.options.get("priority") is not None:
-            message.properties["priority"] = again.options["priority"]
-        return message
 
     def _record(self, call: Call, keep: Keep) -> Record:
         settings = self._app.settings
@@ -236,7 +397,7 @@ class JobRunner:
             result=keep.result,
             traceback=keep.traceback,
             children=list(request.children),
-            date_done=to_header(time.time()) if keep.state in states.READY_STATES else None,
+            date_done=to_header(self._app.time_source.time()) if keep.state in states.READY_STATES else None,
             task_id=call.message.id,
             group_id=request.group,
             parent_id=request.parent_id,
@@ -248,13 +409,27 @@ class JobRunner:
             meta.worker = self._hostname
             meta.retries = call.facts.retries
             meta.queue = call.message.routing_key or call.message.queue
+            meta.stamps = stamps_of(request)
         return Record(
             id=call.message.id,
             state=keep.state,
-            payload=result_meta.encode(meta, max_bytes=settings.result_max_bytes),
-            expires_s=settings.result_expires,
+            payload=result_meta.encode(meta, max_bytes=settings.result_max_bytes, form=self._app.content.results),
+            expires_s=settings.expires_of(keep.state),
             reply_to=request.reply_to or "",
         )
+
+
+def _let_go(exc: BaseException | None) -> None:
+    """Take the tracebacks from an error that has been told, so that what stood in the task's frames is freed at once.
+
+    They hold the frames that hold the error: only the garbage collector would free them, in its own time.
+    """
+    errors = [exc]
+    while errors:
+        error = errors.pop()
+        if error is not None and error.__traceback__ is not None:
+            error.__traceback__ = None
+            errors += (error.__cause__, error.__context__, *getattr(error, "exceptions", ()))
 
 
 def _policy_of(task: AnyTask | None, message: Message) -> Policy:

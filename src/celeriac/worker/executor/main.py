@@ -9,8 +9,11 @@ import socket
 import threading
 from collections.abc import Callable
 
+from celeriac.client import signals
 from celeriac.client.app import Celeriac
+from celeriac.client.current import set_current_app
 from celeriac.worker.executor import async_, process, thread
+from celeriac.worker.executor.cancelling import SOFT, STOP_SIGNALS, ignore_stop_signal
 from celeriac.worker.executor.frames import Started, encode_report
 from celeriac.worker.executor.job import JobRunner
 
@@ -24,7 +27,7 @@ def sender(reports: socket.socket) -> Callable[[bytes], None]:
     def send(data: bytes) -> None:
         with lock:
             # A soft limit must not strike in the middle: half a report would spoil all that follow.
-            masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+            masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM, SOFT})
             try:
                 reports.sendall(data)
             finally:
@@ -33,33 +36,44 @@ def sender(reports: socket.socket) -> Callable[[bytes], None]:
     return send
 
 
-def serve(app: Celeriac, kind: str, slots: int, hostname: str, jobs: socket.socket, reports: socket.socket) -> None:
-    """Run jobs of one kind until the core closes the socket or goes away."""
+def serve(
+    app: Celeriac,
+    kind: str,
+    slots: int,
+    hostname: str,
+    jobs: socket.socket,
+    reports: socket.socket,
+    make_runner: Callable[[Celeriac, str, Callable[[bytes], None]], JobRunner] = JobRunner,
+    run_executor: Callable[[JobRunner], None] | None = None,
+) -> None:
+    """Run jobs of one kind until the core closes the socket or goes away.
+
+    A worker that is looked into by a test has a runner and executors of its own.
+    """
+    set_current_app(app)
+    signals.worker_process_init.send(hostname)
     send = sender(reports)
-    runner = JobRunner(app, hostname, send)
-    send(encode_report(Started(os.getpid())))
+    runner = make_runner(app, hostname, send)
     try:
+        send(encode_report(Started(os.getpid())))
         match kind:
+            case _ if run_executor is not None:
+                run_executor(runner)
             case "process":
-                process.serve(jobs, runner)
+                process.serve(jobs, reports, runner)
             case "thread":
-                thread.serve(jobs, runner, slots)
+                thread.serve(jobs, reports, runner, slots)
             case "async":
-                async_.serve(jobs, runner, slots)
+                async_.serve(jobs, reports, runner, slots)
             case _:
                 raise ValueError(f"unknown kind of executor {kind!r}")
     except (BrokenPipeError, ConnectionResetError):
         logger.info("executor %d ends: its worker is gone", os.getpid())
+    finally:
+        signals.worker_process_shutdown.send(hostname, pid=os.getpid(), exitcode=0)
 
 
 def ignore_stop_signals() -> None:
-    """Leave stopping to the core: a signal to the whole process group must not tear a task out of its executor.
-
-    Handlers that do nothing, not SIG_IGN, because programs that a task starts would inherit that.
-    """
-
-    def nothing(_signum: int, _frame: object) -> None:
-        return None
-
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
-        signal.signal(signum, nothing)
+    """Leave stopping to the core: a signal to the whole process group must not tear a task out of its executor."""
+    for signum in STOP_SIGNALS:
+        signal.signal(signum, ignore_stop_signal)

@@ -122,11 +122,19 @@ def basic_qos(prefetch_count: int) -> Call:
 # -- topology ---------------------------------------------------------------------------------------------------------
 
 
-def exchange_declare(exchange: str, kind: str, *, passive: bool = False, durable: bool = True) -> Call:
+def exchange_declare(
+    exchange: str,
+    kind: str,
+    *,
+    passive: bool = False,
+    durable: bool = True,
+    auto_delete: bool = False,
+    arguments: Mapping[str, Any] | None = None,
+) -> Call:
     """Create an exchange, or (passive) ask whether it exists."""
-    arguments = b"\x00\x00" + short_string(exchange) + short_string(kind)
-    arguments += bytes((passive | durable << 1,)) + b"\x00\x00\x00\x00"
-    return _call(40, 10, arguments, EXCHANGE_DECLARE_OK, f"declare the exchange {exchange!r}")
+    data = b"\x00\x00" + short_string(exchange) + short_string(kind)
+    data += bytes((passive | durable << 1 | auto_delete << 2,)) + encode_table(arguments or {})
+    return _call(40, 10, data, EXCHANGE_DECLARE_OK, f"declare the exchange {exchange!r}")
 
 
 def exchange_bind(destination: str, source: str, routing_key: str) -> Call:

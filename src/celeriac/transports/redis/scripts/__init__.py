@@ -1,4 +1,4 @@
-"""The Lua scripts in which everything happens that must happen in one step. The keys are listed in `library.lua`."""
+"""The Lua scripts in which everything happens that must happen in one step. The two libraries list the keys."""
 
 from __future__ import annotations
 
@@ -27,20 +27,30 @@ class Script(Struct, frozen=True):
 class Scripts(Struct, frozen=True):
     """All scripts for one version of Redis."""
 
+    chords: Script
     claim: Script
+    close_chords: Script
     declare: Script
     delay: Script
+    delayed: Script
     due: Script
     expire: Script
+    extend_chord: Script
     fence: Script
+    hasten: Script
+    join: Script
     lease: Script
     leave: Script
+    limits: Script
+    open_chords: Script
     purge: Script
     revocations: Script
     revoke: Script
     settle: Script
     store: Script
+    unique: Script
     unpark: Script
+    withdraw: Script
 
     def named(self, name: str) -> Script:
         """Return the script of this name."""
@@ -48,18 +58,21 @@ class Scripts(Struct, frozen=True):
         return script
 
 
-_NOT_WHEN_FULL: Final = frozenset({"delay", "store"})
+_NOT_WHEN_FULL: Final = frozenset({"delay", "extend_chord", "join", "open_chords", "store"})
 """What only brings new data to Redis; all else empties it or keeps its house, and must work on a full server."""
+
+_ABOUT_CHORDS: Final = frozenset({"chords", "close_chords", "extend_chord", "join", "open_chords", "settle"})
 
 
 @cache
 def load_scripts(version: tuple[int, ...]) -> Scripts:
     """Read the scripts for a server's version."""
     folder = files(__name__)
-    library = folder.joinpath("library.lua").read_text("utf-8")
+    library, about_chords = (folder.joinpath(name).read_text("utf-8") for name in ("library.lua", "chord_library.lua"))
 
     def load(name: str) -> Script:
-        body = library + folder.joinpath(f"{name}.lua").read_text("utf-8")
+        body = folder.joinpath(f"{name}.lua").read_text("utf-8")
+        body = library + (about_chords if name in _ABOUT_CHORDS else "") + body
         if name not in _NOT_WHEN_FULL:
             body = (_SHEBANG if version >= _SHEBANG_VERSION else _FIRST_WRITE) + body
         source = body.encode()

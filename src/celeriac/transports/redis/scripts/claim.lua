@@ -2,7 +2,8 @@
 --
 -- KEYS: workers, claims, then the delayed set of each queue, then the lists: of all queues for the most urgent step,
 --       of all queues for the next step...
--- ARGV: lease, most messages, most bytes, n of the last claim, number of queues, number of the queue whose turn it is (0..)
+-- ARGV: lease, most messages, most bytes, n of the last claim, number of queues, number of the queue whose turn it is (0..),
+--       then, where some queue has a limit: for each queue most messages (empty: no limit)
 -- Returns -1 if the lease is not in force, else seconds until something is due (as text), tag, envelope, tag, envelope...
 --
 -- When there is nothing, the lists and delayed sets are looked at by reading commands: if the client has asked for it
@@ -57,18 +58,31 @@ local function take(list, most)
   return true
 end
 
+local room = {}
+for i = 1, queues do
+  room[i - 1] = tonumber(ARGV[6 + i] or '') or math.huge
+end
+
+-- As `take`, no more than the queue of this number (0..) has room for.
+local function take_of(queue, list, most)
+  local before = rest
+  local more = take(list, math.min(most, room[queue]))
+  room[queue] = room[queue] - (before - rest)
+  return more
+end
+
 local first_list = 3 + queues
 for step = first_list, #KEYS, queues do
   local share = math.ceil(rest / queues)
   local longer = {}
   for i = 0, queues - 1 do
-    local list = KEYS[step + (turn + i) % queues]
-    if take(list, math.min(share, rest)) then
-      longer[#longer + 1] = list
+    local queue = (turn + i) % queues
+    if take_of(queue, KEYS[step + queue], math.min(share, rest)) then
+      longer[#longer + 1] = queue
     end
   end
-  for _, list in ipairs(longer) do
-    take(list, rest)
+  for _, queue in ipairs(longer) do
+    take_of(queue, KEYS[step + queue], rest)
   end
 end
 

@@ -13,6 +13,9 @@
 --     P celeriac:delayed:Q       zset    pack(list, envelope) -> when it is due
 --     P celeriac:dead:Q          hash    id -> pack(list, reason, envelope); expires with the youngest letter
 --     P celeriac:dead-times:Q    zset    id -> when it was parked; expires with the youngest letter
+--     P celeriac:exchanges       hash    exchange -> its type
+--     P celeriac:fanout:X        hash    queue behind the fanout exchange X -> the lease that it goes with; empty: none
+--     P celeriac:fanouts         set     those exchanges
 --     P celeriac:revoked         hash    task id -> JSON of the revocation
 --     P celeriac:revoked-news    zset    task id -> serial number, by which workers find what is new
 --     P celeriac:revoked-ends    zset    task id -> when it ends; all three expire with the last revocation

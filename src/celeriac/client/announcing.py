@@ -1,0 +1,52 @@
+"""The signals around publishing a task's message."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from celeriac.client import signals
+from celeriac.exceptions import DecodeError
+from celeriac.wire import serializers, task_v2
+
+if TYPE_CHECKING:
+    from celeriac.core.message import Message
+
+
+def announce_publishing(message: Message) -> None:
+    """Tell listeners that a message is about to be sent; what they change in its headers and properties is sent."""
+    if signals.before_task_publish.receivers:
+        signals.before_task_publish.send(
+            message.task,
+            body=_body_of(message),
+            exchange=message.exchange,
+            routing_key=_routing_key(message),
+            headers=message.headers,
+            properties=message.properties,
+            declare=[message.queue],
+            retry_policy={},
+        )
+
+
+def announce_published(message: Message) -> None:
+    """Tell listeners that the broker has a message."""
+    if signals.after_task_publish.receivers:
+        signals.after_task_publish.send(
+            message.task,
+            body=_body_of(message),
+            exchange=message.exchange,
+            routing_key=_routing_key(message),
+            headers=message.headers,
+        )
+
+
+def _routing_key(message: Message) -> str:
+    return message.routing_key or message.queue
+
+
+def _body_of(message: Message) -> Any:
+    """Return the body as listeners know it, `(args, kwargs, embed)`; one that can't be read here is given as it travels."""
+    try:
+        data, content_type, content_encoding = task_v2.unfolded(message, task_v2.UNFOLDED_MAX_BYTES)
+        return tuple(serializers.loads(data, content_type, content_encoding, (content_type,)))
+    except (DecodeError, TypeError):
+        return message.body

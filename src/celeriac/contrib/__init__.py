@@ -1,0 +1,1 @@
+"""Extras for the programs and tests of users."""

@@ -1,0 +1,1 @@
+"""Celery's helpers for tests, under Celery's names."""

@@ -1,0 +1,60 @@
+"""Settings of the broker, of publishing, and of what the whole cluster agrees on."""
+
+from __future__ import annotations
+
+from msgspec import Struct, field
+
+from celeriac.core.setting_types import NonNegativeFloat, Options, PositiveFloat, PositiveInt, QueueType
+
+
+class BrokerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The family `broker_`."""
+
+    broker_url: str | None = None
+    """None: the embedded broker, a SQLite file under the working directory."""
+    broker_read_url: str | None = None
+    """Celery's second name of `broker_url`; an app has one broker."""
+    broker_write_url: str | None = None
+    """Celery's third name of `broker_url`; an app has one broker."""
+    broker_transport: str | None = None
+    """Scheme of the URL put together from `broker_host` and the like: `amqp`, `redis`."""
+    broker_host: str | None = None
+    """Host, or a whole URL; used where `broker_url` is not given, or lacks it."""
+    broker_port: PositiveInt | None = None
+    broker_user: str | None = None
+    broker_password: str | None = None
+    broker_vhost: str | None = None
+    """RabbitMQ's virtual host, or the number of a Redis database."""
+    broker_use_ssl: bool | Options | None = False
+    """True or options of TLS: `ca_certs`, `certfile`, `keyfile`, `cert_reqs`, each also with `ssl_` before it."""
+    broker_connection_timeout: PositiveFloat = 2.0
+    """Seconds for one attempt to connect."""
+    broker_heartbeat: NonNegativeFloat = 10.0
+    """Seconds; AMQP's heartbeat. 0 switches it off."""
+    broker_transport_options: Options = field(default_factory=dict)
+    """Redis: `global_keyprefix` (text), `priority_steps` (list of int), `sep` (text), as in Celery."""
+    broker_native_delayed_delivery_queue_type: QueueType = "quorum"
+    """RabbitMQ: the type of the queues in which messages wait for their time."""
+    publish_timeout_s: PositiveFloat = 5.0
+    """The whole of a publish: connecting, sending, confirming and every retry."""
+    coordination_url: str | None = None
+    """Redis or SQLite where limits and unique tasks are agreed on; None: the broker, which RabbitMQ cannot be."""
+
+    # -- remote control and events: queues of the broker, too ----------------------------------------------------------
+    control_exchange: str = "celery"
+    """The fanout exchange of remote control is named `<this>.pidbox`."""
+    control_queue_ttl: NonNegativeFloat = 300.0
+    """Seconds that an unread command lives."""
+    control_queue_expires: PositiveFloat = 10.0
+    """Seconds after which an unused command queue is deleted."""
+    control_queue_exclusive: bool = True
+    control_queue_durable: bool = False
+    event_exchange: str = "celeryev"
+    event_queue_prefix: str = "celeryev"
+    event_queue_ttl: NonNegativeFloat = 5.0
+    """Seconds that an unread event lives."""
+    event_queue_expires: PositiveFloat = 60.0
+    """Seconds after which an unused queue of events is deleted."""
+    event_queue_exclusive: bool = True
+    event_queue_durable: bool = False
+    event_serializer: str = "json"

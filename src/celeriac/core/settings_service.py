@@ -1,0 +1,68 @@
+"""Settings of the program as a whole: its modules, its time, its keys, its schedule."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import field
+
+from celeriac.core.setting_types import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from celeriac.core.settings_worker import WorkerSettings
+
+
+class ServiceSettings(WorkerSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What has no family, and the families `security_` and `beat_`."""
+
+    profile: Literal["safe", "celery"] = "safe"
+    """Which defaults hold: ours, or Celery's."""
+    imports: tuple[str, ...] = ()
+    """Modules that a worker imports at its start."""
+    include: tuple[str, ...] = ()
+    """More of them, imported after `imports`."""
+    enable_utc: bool = True
+    """Times in messages are in UTC; False: times without a zone are in `timezone`."""
+    timezone: Any = None
+    """Name of a time zone (or a `tzinfo`) in which schedules and times without a zone are read; None: UTC."""
+
+    # -- signed messages -----------------------------------------------------------------------------------------------
+    security_key: str | None = None
+    """File of the private key, for the serializer `auth`."""
+    security_key_password: Any = None
+    """Password of that file, text or bytes."""
+    security_certificate: str | None = None
+    """File of the certificate."""
+    security_cert_store: str | None = None
+    """Certificates that are trusted: a glob of files."""
+    security_digest: str = "sha256"
+    security_serializer: str = "json"
+    """Serializer of what is signed."""
+    security_hmac_key: Any = None
+    """Key (text or bytes, 16 bytes or more) that all members of the cluster share, for the serializer `hmac`; or a list of keys,
+    of which the first signs and each verifies."""
+
+    # -- the scheduler -------------------------------------------------------------------------------------------------
+    beat_schedule: dict[str, Any] = field(default_factory=dict)
+    """Entry -> dict with `task`, `schedule` and more."""
+    beat_scheduler: Any = None
+    """Class of the scheduler, or where to import it from; None: our own."""
+    beat_schedule_filename: str = "celerybeat-schedule"
+    beat_max_loop_interval: NonNegativeFloat = 0.0
+    """Seconds; the longest sleep between two looks at the schedule. 0: the scheduler's own."""
+    beat_sync_every: NonNegativeInt = 0
+    """Tasks sent between two saves of the schedule; 0: by time."""
+    beat_cron_starting_deadline: NonNegativeInt | None = None
+    """Seconds; an older missed tick is not made up for. None: each is."""
+    beat_enable_remote_control: bool = False
+    """Obey remote control."""
+    beat_remote_control_max_tick_age: NonNegativeFloat | None = None
+    """Seconds since the last tick after which the scheduler answers as unwell; None: never."""
+
+    # -- the outbox ----------------------------------------------------------------------------------------------------
+    outbox_relay: bool = True
+    """Workers relay the app's outbox, where it has one. False leaves that to `celeriac outbox relay`."""
+    outbox_poll_s: PositiveFloat = 1.0
+    """Seconds between two looks at the outbox."""
+    outbox_batch_max: PositiveInt = 100
+    """Messages that a relay claims and publishes at once."""
+    outbox_backoff_max_s: PositiveFloat = 30.0
+    """Seconds; the longest pause of a relay while broker or database is away."""
