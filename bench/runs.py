@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final, Self
 import psutil
 
 from bench.recording import DIRECTORY_VARIABLE, Records
+from celeriac.torture.servers.service import Reaper, wait_until
 from tests.program import Program
-from tests.service import Reaper, wait_until
 from tests.services import PrivateRabbit, PrivateRedis, find_rabbit, find_redis
 
 if TYPE_CHECKING:

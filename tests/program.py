@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.service import wait_until
+from celeriac.torture.servers.service import wait_until
 
 ROOT = Path(__file__).parents[1]
 DEADLINE_S = 60.0

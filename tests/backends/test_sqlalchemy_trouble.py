@@ -19,11 +19,11 @@ from celeriac.core.ports import ResultWriter
 from celeriac.core.settings import make_settings
 from celeriac.core.workflow import ChordOpening, Part
 from celeriac.exceptions import BackendUnavailable, MessageTooLarge
+from celeriac.torture.servers.service import wait_until
 from celeriac.wire import chord_part, result_meta
 from celeriac.wire.result_meta import ResultMeta
 from tests.backends.relay import Relay
 from tests.backends.sqlalchemy_places import Place
-from tests.service import wait_until
 
 OLD_TABLE = """
     CREATE TABLE celery_taskmeta (

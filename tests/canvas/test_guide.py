@@ -11,7 +11,7 @@ import pytest
 
 from celeriac import Celeriac
 from celeriac.contrib.testing.worker import start_worker
-from tests.service import wait_until
+from celeriac.torture.servers.service import wait_until
 
 PAGE = Path(__file__).parents[2] / "docs" / "guide" / "canvas.md"
 

@@ -13,7 +13,7 @@ from celeriac import Celeriac
 from celeriac.canvas import GroupStampingVisitor, Signature, StampingVisitor, chain, chord, group, signature
 from celeriac.contrib.testing.worker import start_worker
 from celeriac.exceptions import TaskRevokedError
-from tests.service import wait_until
+from celeriac.torture.servers.service import wait_until
 
 WAIT_S = 20
 Stamps = tuple[list[str] | None, dict[str, Any]]

@@ -13,8 +13,8 @@ import pytest
 
 from celeriac.exceptions import ChordError
 from celeriac.testing.worker import TestWorker
+from celeriac.torture.servers.service import wait_until
 from tests.cli.support import Project
-from tests.service import wait_until
 
 PAGE = (Path(__file__).parents[2] / "docs" / "guide" / "stuck_workflows.md").read_text()
 GET_S = 60.0

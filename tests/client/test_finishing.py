@@ -17,7 +17,7 @@ from celeriac.core.effects import Join
 from celeriac.core.workflow import ChordState
 from celeriac.exceptions import ChordError, DecodeError
 from celeriac.testing.worker import TestWorker
-from tests.service import wait_until
+from celeriac.torture.servers.service import wait_until
 
 GET_S = 30.0
 

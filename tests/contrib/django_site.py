@@ -17,8 +17,8 @@ from typing import Any
 
 import psutil
 
+from celeriac.torture.servers.service import wait_until
 from tests.e2e.harness import DEADLINE_S, Guard
-from tests.service import wait_until
 
 PROJECT = Path(__file__).parent / "django_project"
 SETTINGS_MODULE = "django_shop.settings"

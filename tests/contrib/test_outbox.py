@@ -35,8 +35,8 @@ from celeriac.exceptions import (
     OperationalError,
     PublishTimeout,
 )
+from celeriac.torture.servers.service import wait_until
 from tests.client.recording import RecordingBackend, RecordingBroker
-from tests.service import wait_until
 
 
 class ListStore:

@@ -15,11 +15,11 @@ from sqlalchemy import Connection, event
 from celeriac.contrib.outbox import Outbox
 from celeriac.contrib.sqlalchemy import delay_via_outbox
 from celeriac.exceptions import BrokerUnavailable
+from celeriac.torture.servers.service import wait_until
 from tests.client.recording import RecordingBackend, RecordingBroker
 from tests.contrib.sqlalchemy_databases import made_database
 from tests.contrib.sqlalchemy_shop import DATABASE_VARIABLE, PREFIX_VARIABLE, Entry, Shop, prefix
 from tests.program import Program
-from tests.service import wait_until
 
 MANY = 150
 

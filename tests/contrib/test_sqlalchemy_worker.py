@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import pytest
 
+from celeriac.torture.servers.service import wait_until
 from tests.contrib.sqlalchemy_databases import made_database
 from tests.contrib.sqlalchemy_shop import DATABASE_VARIABLE, PREFIX_VARIABLE, Shop, prefix
 from tests.e2e.harness import SETTINGS, Fleet, Guard, Place
-from tests.service import wait_until
 
 
 class Site(NamedTuple):

@@ -14,7 +14,7 @@ from celeriac.coordination.unique_memory import MemoryUniqueStore
 from celeriac.core.settings import make_settings
 from celeriac.core.unique import Answer, Arrive, Hold, OnConflict, Release, Step, Take, Undo, Until
 from celeriac.exceptions import CoordinationUnavailable, ImproperlyConfigured
-from tests.service import wait_until
+from celeriac.torture.servers.service import wait_until
 from tests.services import PrivateRedis
 
 TIMEOUT_S = 10.0

@@ -21,10 +21,10 @@ from celeriac.client.result import AsyncResult
 from celeriac.core.message import DeadLetter, QueueDepth
 from celeriac.core.ports import Admin
 from celeriac.exceptions import BrokerUnavailable
+from celeriac.torture.servers.service import Reaper, Service, wait_until
 from tests.e2e import journal
 from tests.e2e.app import JOURNAL_VARIABLE, SETTINGS_VARIABLE
 from tests.forge import ForgedProcess, forge
-from tests.service import Reaper, Service, wait_until
 from tests.services import PrivateRabbit
 
 ROOT = Path(__file__).parents[2]

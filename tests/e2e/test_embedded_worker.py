@@ -10,11 +10,11 @@ import pytest
 
 from celeriac import Celeriac
 from celeriac.exceptions import TaskRevokedError
+from celeriac.torture.servers.service import wait_until
 from celeriac.worker.worker import EmbeddedWorker
 from tests.e2e import app as program
 from tests.e2e import journal
 from tests.e2e.harness import DEADLINE_S, task_name
-from tests.service import wait_until
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from celeriac import Celeriac
+from celeriac.torture.servers.service import wait_until
 from celeriac.worker.worker import EmbeddedWorker
 from tests.e2e import app as program
 from tests.e2e import routing_app
 from tests.e2e.harness import DEADLINE_S
 from tests.e2e.journal import END, START, Journal
-from tests.service import wait_until
 
 
 @pytest.fixture

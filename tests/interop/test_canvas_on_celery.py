@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from celeriac import Celeriac, canvas, exceptions
+from celeriac.torture.servers.service import Reaper
 from tests.canvas import functions
 from tests.canvas.building import Builder
 from tests.canvas.expected import Value, work_out
@@ -28,7 +29,6 @@ from tests.e2e.journal import START, Journal
 from tests.interop.canvas_differences import ORDER, SAME_CAUSE, UNEXPLAINED, Answer, Difference, difference
 from tests.interop.harness import CELERY_OPTIONS
 from tests.program import ROOT, Program
-from tests.service import Reaper
 from tests.services import PrivateRedis
 
 COUNT = int(os.environ.get("CELERIAC_CANVASES", "60"))

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from celeriac.torture.servers.service import wait_until
 from tests.interop.functions import OutOfStock
 from tests.interop.harness import CeleryProducer, Place
-from tests.service import wait_until
 
 QUEUE = "celery"
 

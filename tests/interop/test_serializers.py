@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from celeriac import Celeriac
+from celeriac.torture.servers.service import wait_until
 from tests.interop.content_celeriac import make
 from tests.interop.content_tasks import SETTINGS_VARIABLE, Unlucky
 from tests.interop.harness import CELERY_OPTIONS, Place
 from tests.program import Program
-from tests.service import wait_until
 from tests.wire.certificates import Identity
 
 TIMEOUT_S = 30.0

@@ -9,8 +9,8 @@ from contextlib import closing
 
 import redis
 
+from celeriac.torture.servers.service import wait_until
 from tests.interop.harness import Place
-from tests.service import wait_until
 from tests.services import PrivateRabbit, PrivateRedis
 
 QUEUE = "shared"

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.service import wait_until
+from celeriac.torture.servers.service import wait_until
 from tests.services import PrivateRedis
 
 HERE: Final = Path(__file__).parent

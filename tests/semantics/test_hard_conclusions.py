@@ -15,7 +15,7 @@ from celeriac import Celeriac, Task, signals
 from celeriac.exceptions import TaskRevokedError, TimeLimitExceeded, WorkerLostError
 from celeriac.testing.forking import TestForkSpawner
 from celeriac.testing.worker import TestWorker
-from tests.service import wait_until
+from celeriac.torture.servers.service import wait_until
 
 TIMEOUT_S = 30.0
 for_ever = threading.Event()

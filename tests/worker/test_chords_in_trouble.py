@@ -19,7 +19,7 @@ from celeriac.client import workflows
 from celeriac.client.result import AsyncResult
 from celeriac.exceptions import ChordError
 from celeriac.testing.worker import TestWorker
-from tests.service import wait_until
+from celeriac.torture.servers.service import wait_until
 from tests.services import PrivateRabbit, PrivateRedis
 
 TIMEOUT_S = 30.0

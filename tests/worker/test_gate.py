@@ -19,8 +19,8 @@ from celeriac.core.message import Delayed
 from celeriac.exceptions import TaskRevokedError
 from celeriac.queues import Broadcast
 from celeriac.testing import TestWorker, VirtualClock
+from celeriac.torture.servers.service import wait_until
 from celeriac.worker.worker import EmbeddedWorker
-from tests.service import wait_until
 
 HOUR_S = 3600.0
 

@@ -14,7 +14,7 @@ from celeriac import Celeriac, chord
 from celeriac.core.workflow import ChordOpening, Part
 from celeriac.testing.clock import VirtualClock
 from celeriac.testing.worker import TestWorker
-from tests.service import wait_until
+from celeriac.torture.servers.service import wait_until
 
 OFTEN_S = 0.02
 

@@ -8,7 +8,7 @@ import struct
 import time
 from pathlib import Path
 
-from tests.service import HOST, ServiceError, free_port
+from celeriac.torture.servers.service import HOST, ServiceError, free_port
 
 OPEN_DEADLINE_S = 30.0
 ANSWER_DEADLINE_S = 60.0

@@ -1,0 +1,1 @@
+"""`celeriac torture`: break things, and count what becomes of the tasks."""
