@@ -307,6 +307,49 @@ def test_a_connection_lost_while_parts_are_collected(
             assert program.told == [body.id]
 
 
+@pytest.mark.rabbitmq
+@pytest.mark.redis
+def test_a_chord_is_closed_before_its_last_member_is_acknowledged(
+    rabbit_server: PrivateRabbit, redis_server: PrivateRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever dies after the acknowledgement does not come again to close it; and what it has sent is not sent once more."""
+    held = Held()
+    vhost = rabbit_server.vhost()
+    app = Celeriac(
+        "trouble",
+        broker=rabbit_server.vhost_url(vhost),
+        backend=redis_server.fresh_url(),
+        set_as_current=False,
+        **SETTINGS,
+    )
+    program = Program(app)
+    make_writer = app.backend.writer
+
+    def writer() -> Any:
+        made: Any = make_writer()
+        close_chords = made.close_chords
+
+        async def close_held(group_ids: list[str]) -> None:
+            if not held.begun.is_set():
+                await asyncio.to_thread(held.wait)
+            await close_chords(group_ids)
+
+        made.close_chords = close_held
+        return made
+
+    monkeypatch.setattr(app.backend, "writer", writer)
+    with app, TestWorker(app) as worker:
+        body = program.send("echo")
+        held.until_begun()
+        wait_until(lambda: program.bodies, "the body runs")
+        assert rabbit_server.unsettled(vhost, "celery") == 2  # the member, and the body that is to be settled after it
+        settler = worker._worker.core._settler  # type: ignore[union-attr]
+        cut(worker)
+        wait_until(lambda: any(one.newer_tags for one in settler._unsettled.values()), "the member has come again")
+        held.may_go.set()
+        program.assert_ran_once(body, 1)
+
+
 def test_a_member_that_went_down_with_its_worker_too_often(program: Program) -> None:
     """The worker that gets it at the limit tells its chord, its callers and whoever reads the dead letters."""
     if str(program.app.conf.broker_url).startswith("amqp"):

@@ -8,7 +8,7 @@ call may try to connect once.  None of them retries in a loop; the callers do, b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from celeriac.core.effects import Lost, Record, Settlement
@@ -19,6 +19,9 @@ from celeriac.core.workflow import ChordOpening, ChordState, Collected, Complete
 
 Conclude = Callable[[Sequence[Message]], Sequence[Message | None]]
 """What becomes of messages that are taken out of their delay."""
+
+Published = Callable[[Collection[Any]], Awaitable[None]]
+"""Is told of claims, by their tags, whose follow-ups the broker has, and which are not acknowledged yet."""
 
 
 class Producer(Protocol):
@@ -100,12 +103,14 @@ class Consumer(Protocol):
         Returns an empty list when the time passed, or earlier if it likes.  Cancelling a waiting `claim` loses nothing.
         """
 
-    async def settle(self, batch: Sequence[Settlement]) -> list[Lost | Completed]:
+    async def settle(self, batch: Sequence[Settlement], published: Published | None = None) -> list[Lost | Completed]:
         """Publish the follow-ups, store the records if `stores_records`, then settle; return those no longer ours.
 
         With `stores_records` it also joins the parts, before anything else, as `ResultWriter.join` does.  When one of them makes its
         chord complete and the group is not in `closes`, that is answered with `Completed`, and nothing else of the settlement is done:
         the message stays ours.  The groups in `closes` are closed with the rest.
+
+        Where publishing and acknowledging are two steps, `published` is awaited between them.
 
         A message whose follow-up is unroutable is parked.  What is lost has had no effect where the broker can promise it.  Idempotent in that a repeat after an unknown outcome
         reports `Lost` for what had been done.

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
@@ -14,7 +14,7 @@ from msgspec import Struct
 from celeriac.core.effects import ACK, REQUEUE, Ack, Dead, Follows, Lost, Record, Requeue, Settlement, Verdict
 from celeriac.core.message import Message
 from celeriac.core.outcome import Joined
-from celeriac.core.ports import Consumer, ResultWriter
+from celeriac.core.ports import Consumer, Published, ResultWriter
 from celeriac.core.urls import mask
 from celeriac.core.workflow import ChordOpening, Completed
 from celeriac.exceptions import Unroutable
@@ -245,7 +245,8 @@ class Settler:
                 return
         try:
             settlements = [pending.settlement for pending in batch]
-            answers = await self._link.call(lambda: self._consumer.settle(settlements), REFUSALS_MAX)
+            closing = self._closing(settlements, in_force)
+            answers = await self._link.call(lambda: self._consumer.settle(settlements, closing), REFUSALS_MAX)
         except Exception as error:  # one message that cannot be settled must hold up no other
             await self._settle_one_by_one(batch, error)
             return
@@ -257,6 +258,24 @@ class Settler:
         await self._settled(batch, lost, in_force)
         for pending in held_up:
             await self._hold_up(pending, completed[pending.settlement.tag], in_force)
+
+    def _closing(self, settlements: Sequence[Settlement], in_force: Callable[[], bool]) -> Published | None:
+        """Return what closes the chords that end with these settlements before they are acknowledged, or None if none does.
+
+        Whoever dies after the acknowledgement does not come again to close them.
+        """
+        closing = {settlement.tag: settlement for settlement in settlements if settlement.closes}
+        if self._consumer.stores_records or not closing:
+            return None
+
+        async def close(tags: Collection[Any]) -> None:
+            ended = [closing[tag] for tag in tags if tag in closing]
+            if ended:
+                await self._store.close_chords([one for settlement in ended for one in settlement.closes], in_force)
+            for settlement in ended:  # should it come again, for want of a connection, that is done
+                settlement.publish, settlement.closes = [], []
+
+        return close
 
     async def _store_apart(self, batch: list[_Pending], in_force: Callable[[], bool]) -> list[_Pending]:
         """Store records and join chords where the broker does not; return what can be settled now."""

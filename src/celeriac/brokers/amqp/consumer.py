@@ -20,6 +20,7 @@ from celeriac.brokers.declaring import broadcasts, own_limits, own_names, unrout
 from celeriac.core.effects import ACK, Dead, Lost, Requeue, Settlement
 from celeriac.core.ids import uuid7
 from celeriac.core.message import Delayed, Delivery, Message, Revocation
+from celeriac.core.ports import Published
 from celeriac.core.queues import QueueTable, public_queue
 from celeriac.core.settings import Settings
 from celeriac.core.workflow import Completed
@@ -288,7 +289,7 @@ class AmqpConsumer:
 
     # -- settling -----------------------------------------------------------------------------------------------------
 
-    async def settle(self, batch: Sequence[Settlement]) -> list[Lost | Completed]:
+    async def settle(self, batch: Sequence[Settlement], published: Published | None = None) -> list[Lost | Completed]:
         """Publish the follow-ups and what is to be parked, confirmed; then acknowledge; return those that are void.
 
         Raises `BrokerUnavailable` when the follow-ups could not be published, `PublishTimeout` when that is not known.
@@ -318,15 +319,17 @@ class AmqpConsumer:
         if not tags:
             return lost
         connection = self._live()
+        generation = self._intake.generation
         if publishes:
-            generation = self._intake.generation
             try:
                 await connection.publish(self._topology.publish(publishes), self._settings.publish_timeout_s)
             except NoRoute as error:
                 stuck = {number for publish, number in zip(publishes, owners, strict=True) if error.has(publish)}
                 await self._park_stuck(connection, stuck, error)
-            if generation != self._intake.generation:  # the channel was closed meanwhile
-                return lost + [Lost(tag) for tag in tags.values()]
+        if published is not None and generation == self._intake.generation:
+            await published(tags.values())
+        if generation != self._intake.generation:  # the channel was closed meanwhile
+            return lost + [Lost(tag) for tag in tags.values()]
         if acks:
             connection.send_frames(self._intake.settling(ack_frames, acks))
         if nacks:

@@ -13,7 +13,7 @@ from celeriac.brokers.embedded.memory_store import MemoryStore
 from celeriac.core.effects import Lost, Settlement
 from celeriac.core.message import DeadLetter, Delayed, Delivery, Message, QueueDepth, Revocation
 from celeriac.core.policy import LOSSES_BEYOND
-from celeriac.core.ports import Conclude
+from celeriac.core.ports import Conclude, Published
 from celeriac.core.priorities import First
 from celeriac.core.queues import QueueTable, public_queue
 from celeriac.core.revoking import Sought
@@ -150,7 +150,7 @@ class MemoryConsumer:
         """Always: claims here are lost with the whole lease only, and `heartbeat` tells that."""
         return True
 
-    async def settle(self, batch: Sequence[Settlement]) -> list[Lost | Completed]:
+    async def settle(self, batch: Sequence[Settlement], published: Published | None = None) -> list[Lost | Completed]:
         """Apply each settlement and return those whose claim was lost, which changed nothing."""
         return [*self._store.settle(self._owner, batch, self._table, limited=bool(self._limits))]
 

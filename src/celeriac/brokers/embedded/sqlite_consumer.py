@@ -18,6 +18,7 @@ from celeriac.brokers.embedded.processes import this_process
 from celeriac.core.effects import Lost, Settlement
 from celeriac.core.message import Delayed, Delivery, Message, Revocation
 from celeriac.core.policy import LOSSES_BEYOND
+from celeriac.core.ports import Published
 from celeriac.core.queues import QueueTable
 from celeriac.core.settings import Settings
 from celeriac.core.workflow import Completed
@@ -119,7 +120,7 @@ class SqliteConsumer:
         """Always: claims here are lost with the whole lease only, and `heartbeat` tells that."""
         return True
 
-    async def settle(self, batch: Sequence[Settlement]) -> list[Lost | Completed]:
+    async def settle(self, batch: Sequence[Settlement], published: Published | None = None) -> list[Lost | Completed]:
         """Apply the batch in one transaction; return the settlements whose claim was lost, which changed nothing, and those
         that have a chord to finish first.
         """

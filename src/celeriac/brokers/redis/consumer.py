@@ -29,6 +29,7 @@ from celeriac.brokers.redis.settlement import (
 from celeriac.core.effects import Dead, Lost, Settlement
 from celeriac.core.headers import LOSSES
 from celeriac.core.message import Delayed, Delivery, Message, Revocation
+from celeriac.core.ports import Published
 from celeriac.core.queues import QueueTable
 from celeriac.core.settings import Settings
 from celeriac.core.workflow import Completed
@@ -223,7 +224,7 @@ class RedisConsumer:
 
     # -- settlements and messages ------------------------------------------------------------------------------------
 
-    async def settle(self, batch: Sequence[Settlement]) -> list[Lost | Completed]:
+    async def settle(self, batch: Sequence[Settlement], published: Published | None = None) -> list[Lost | Completed]:
         """Settle claims, with what follows from them; see `Consumer.settle`."""
         answers: list[Lost | Completed] = []
         with self._errors:
