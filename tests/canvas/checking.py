@@ -19,7 +19,7 @@ from tests.canvas.expected import Error, Expected, Leaf, Node, Value, alike, wor
 from tests.canvas.functions import ERRBACK
 from tests.canvas.places import CanvasPlace
 from tests.canvas.trees import Canvas, Does, calls_in
-from tests.e2e.journal import END, START, Journal, Line
+from celeriac.torture.journal import END, START, Journal, Line
 
 SHOWN_MAX = 8
 

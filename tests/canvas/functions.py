@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from tests.canvas.trees import RETRIES, Does
-from tests.e2e import journal
+from celeriac.torture import journal
 
 JOURNAL_VARIABLE = "CANVAS_JOURNAL"
 """File that tasks write to: what stands there has happened, whatever the broker says."""

@@ -15,7 +15,7 @@ from celeriac.torture.servers.service import Service
 from tests.canvas import functions
 from tests.canvas.building import Builder
 from tests.e2e.harness import Place
-from tests.e2e.journal import Journal
+from celeriac.torture.journal import Journal
 
 PROGRAM = "tests.canvas.celeriac_app"
 QUEUE = "canvases"

@@ -15,7 +15,7 @@ from typing import Any
 from celeriac import Celeriac
 from celeriac.client.task import Task
 from celeriac.exceptions import Ignore, Reject, SoftTimeLimitExceeded
-from tests.e2e import journal
+from celeriac.torture import journal
 
 JOURNAL_VARIABLE = "E2E_JOURNAL"
 """File that tasks write to."""

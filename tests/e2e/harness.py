@@ -22,7 +22,7 @@ from celeriac.core.message import DeadLetter, QueueDepth
 from celeriac.core.ports import Admin
 from celeriac.exceptions import BrokerUnavailable
 from celeriac.torture.servers.service import Reaper, Service, wait_until
-from tests.e2e import journal
+from celeriac.torture import journal
 from tests.e2e.app import JOURNAL_VARIABLE, SETTINGS_VARIABLE
 from tests.forge import ForgedProcess, forge
 from tests.services import PrivateRabbit

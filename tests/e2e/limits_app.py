@@ -9,7 +9,7 @@ from typing import Any
 
 from celeriac.client.task import Task
 from celeriac.exceptions import Reject
-from tests.e2e import journal
+from celeriac.torture import journal
 from tests.e2e.app import JOURNAL_VARIABLE, app, hold, note
 
 __all__ = ["app"]

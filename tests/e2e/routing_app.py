@@ -11,7 +11,7 @@ from typing import Any
 from celeriac import Celeriac
 from celeriac.client.task import Task
 from celeriac.queues import Broadcast, Exchange, Queue
-from tests.e2e import journal
+from celeriac.torture import journal
 from tests.e2e.app import JOURNAL_VARIABLE, SETTINGS_VARIABLE
 
 PREFIX_VARIABLE = "E2E_ROUTING_PREFIX"

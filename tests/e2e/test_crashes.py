@@ -9,7 +9,7 @@ import pytest
 
 from celeriac.exceptions import WorkerLostError
 from tests.e2e.harness import DEADLINE_S, Scene
-from tests.e2e.journal import START
+from celeriac.torture.journal import START
 
 
 @pytest.mark.parametrize("task", ["held", "held_in_thread", "held_async"])

@@ -9,7 +9,7 @@ import pytest
 
 from celeriac.exceptions import TaskRevokedError
 from tests.e2e.harness import DEADLINE_S, Scene
-from tests.e2e.journal import END
+from celeriac.torture.journal import END
 
 
 def test_countdown_and_eta_are_never_early(shared_scene: Scene) -> None:

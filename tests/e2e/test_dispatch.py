@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e.harness import DEADLINE_S, Scene
-from tests.e2e.journal import END, START
+from celeriac.torture.journal import END, START
 
 
 def warm_up(scene: Scene, count: int = 200) -> None:

@@ -13,7 +13,7 @@ from celeriac.exceptions import TaskRevokedError
 from celeriac.torture.servers.service import wait_until
 from celeriac.worker.worker import EmbeddedWorker
 from tests.e2e import app as program
-from tests.e2e import journal
+from celeriac.torture import journal
 from tests.e2e.harness import DEADLINE_S, task_name
 
 

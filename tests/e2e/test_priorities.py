@@ -13,7 +13,7 @@ from celeriac.worker.worker import EmbeddedWorker
 from tests.e2e import app as program
 from tests.e2e import routing_app
 from tests.e2e.harness import DEADLINE_S
-from tests.e2e.journal import END, START, Journal
+from celeriac.torture.journal import END, START, Journal
 
 
 @pytest.fixture

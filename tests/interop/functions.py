@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from tests.e2e import journal
+from celeriac.torture import journal
 
 JOURNAL_VARIABLE = "INTEROP_JOURNAL"
 """File that tasks write to: what stands there has happened, whatever the brokers say."""

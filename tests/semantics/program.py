@@ -11,7 +11,7 @@ from typing import Any
 
 from celeriac import Celeriac, Task, current_app, current_task, shared_task, signals
 from celeriac.exceptions import Ignore, MaxRetriesExceededError, Reject
-from tests.e2e import journal
+from celeriac.torture import journal
 
 app = Celeriac("semantics", **json.loads(os.environ.get("E2E_SETTINGS", "{}")))
 

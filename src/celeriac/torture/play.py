@@ -1,0 +1,82 @@
+"""Playing scenarios: a fresh place and stage for each, and a finding from each, whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from celeriac.torture.places import missing_program, open_place
+from celeriac.torture.scenario import Check, Finding, Scenario
+from celeriac.torture.servers.service import ServiceError
+from celeriac.torture.stage import Stage
+from celeriac.torture.systems.system import System
+from celeriac.torture.tally import Tally
+
+SHORT: Final = 0.1
+"""The scale of a short run."""
+
+
+def play(
+    scenario: Scenario,
+    place_name: str,
+    system: System,
+    *,
+    seed: int = 1,
+    scale: float = 1.0,
+    say: Callable[[str], object] = lambda _: None,
+    keep: Path | None = None,
+) -> Finding:
+    """Play one scenario, blocking, and return what it has shown; nothing of it is left, but for logs and journal in the folder `keep`."""
+    began = time.monotonic()
+    tally: Tally | None = None
+    checks: Sequence[Check] = ()
+    error = missing_program(place_name) or system.missing() or ""
+    if error:
+        error = f"{error} is missing"
+    else:
+        try:
+            with _stage(scenario, place_name, system, seed, scale, say, keep) as stage:
+                found = scenario.play(stage)
+                tally = stage.tally()
+                checks = [*_counts(tally, scenario), *found]
+        except ServiceError as failure:
+            error = str(failure)
+    return Finding(scenario.name, place_name, system.name, seed, tally, checks, time.monotonic() - began, error)
+
+
+@contextlib.contextmanager
+def _stage(
+    scenario: Scenario,
+    place_name: str,
+    system: System,
+    seed: int,
+    scale: float,
+    say: Callable[[str], object],
+    keep: Path | None,
+) -> Iterator[Stage]:
+    directory = Path(tempfile.mkdtemp(prefix="celeriac-torture-"))
+    with open_place(place_name, directory) as place:
+        stage = Stage(place, system, directory, seed, scale, say)
+        try:
+            yield stage
+        finally:
+            if keep is not None:
+                target = keep / f"{scenario.name}-{place_name}-{system.name}-{seed}"
+                shutil.copytree(directory, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.db*"))
+            stage.close()
+
+
+def _counts(tally: Tally, scenario: Scenario) -> list[Check]:
+    """Return what must hold of every scenario's counts."""
+    checks = [Check(f"{tally.lost} lost", tally.lost == 0), Check(f"{tally.stuck} stuck", tally.stuck == 0)]
+    most = tally.in_flight if scenario.duplicates else 0
+    said = f"{tally.duplicated} doubled, {tally.in_flight} in flight"
+    checks.append(Check(said, tally.duplicated <= most))
+    if not scenario.may_refuse:
+        checks.append(Check(f"{tally.refused} refused", tally.refused == 0))
+    return checks

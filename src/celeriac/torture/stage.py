@@ -1,0 +1,205 @@
+"""The stage of a scenario: one place, one system, its workers and producers, and the journal."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from celeriac.torture.journal import END, START, Journal
+from celeriac.torture.orders import (
+    ACCEPTED,
+    BACKEND_VARIABLE,
+    BROKER_VARIABLE,
+    JOURNAL_VARIABLE,
+    SETTINGS_VARIABLE,
+    Order,
+)
+from celeriac.torture.places import Place
+from celeriac.torture.processes import Producer, Worker
+from celeriac.torture.servers.service import Reaper, ServiceError, wait_until
+from celeriac.torture.systems.system import System
+from celeriac.torture.tally import Tally, count, running
+
+LOOK_S = 0.05
+
+
+class Stage:
+    """Duties: 1. start workers and producers, and end them all; 2. tell from the journal how far things are; 3. note faults, and
+    what they interrupted; 4. count.
+
+    `scale` is the part of a scenario's tasks and faults that is wanted: 1 for a real run, less for a short one.
+    """
+
+    def __init__(
+        self, place: Place, system: System, directory: Path, seed: int, scale: float, say: Callable[[str], object]
+    ) -> None:
+        self.place = place
+        self.system = system
+        self.directory = directory
+        self.random = random.Random(seed)
+        self.scale = scale
+        self.say = say
+        """Tells a person what is done now."""
+        self.settings: dict[str, Any] = {}
+        """Of workers and producers; only what a scenario is about."""
+        self.workers: list[Worker] = []
+        self.in_flight = 0
+        self.recovery_s: float | None = None
+        self._journal_file = directory / "journal"
+        self.journal = Journal(self._journal_file, "")
+        self._producers: list[Producer] = []
+        self._idle: list[Producer] = []
+        self._keys = 0
+        self._reaper = Reaper(directory)
+
+    # -- doing --------------------------------------------------------------------------------------------------------
+
+    def scaled(self, full: int, least: int = 1) -> int:
+        """Return how many tasks or faults there are to be at this scale."""
+        return max(least, round(full * self.scale))
+
+    def start_worker(self, concurrency: int = 2, *options: str, ready: bool = True) -> Worker:
+        """Start a worker, and by default wait until it claims messages."""
+        name = f"w{len(self.workers) + 1}"
+        environment = self._environment(self.settings)
+        worker = Worker(self.system, name, concurrency, options, environment, self.directory / f"{name}.log")
+        self.workers.append(worker)
+        self._watch()
+        if ready:
+            worker.wait_ready()
+        return worker
+
+    def keys(self, how_many: int) -> list[str]:
+        """Return new names for tasks."""
+        first, self._keys = self._keys, self._keys + how_many
+        return [f"t{number}" for number in range(first, self._keys)]
+
+    def send(self, how_many: int, seconds: float = 0.02, task: str = "work", **more: Any) -> list[str]:
+        """Send tasks, and return their keys when every send has returned or raised; `more` as in `Order`."""
+        keys, producer = self.begin_sending(how_many, seconds, task, **more)
+        self.finish_sending(producer)
+        return keys
+
+    def begin_sending(
+        self, how_many: int, seconds: float = 0.02, task: str = "work", **more: Any
+    ) -> tuple[list[str], Producer]:
+        """Have tasks sent meanwhile."""
+        keys = self.keys(how_many)
+        producer = self._idle.pop() if self._idle else self._new_producer()
+        producer.begin(Order(keys, task, seconds, **more))
+        return keys, producer
+
+    def finish_sending(self, producer: Producer) -> None:
+        """Wait until all is sent or refused."""
+        producer.finish()
+        self._idle.append(producer)
+
+    def close(self) -> None:
+        """End everything that runs. Idempotent."""
+        for producer in self._producers:
+            producer.close()
+        for worker in self.workers:
+            worker.kill()
+        self._reaper.close()
+
+    # -- seeing -------------------------------------------------------------------------------------------------------
+
+    def wait(self, condition: Callable[[], object], deadline_s: float) -> float | None:
+        """Wait for a condition and return after how many seconds it held; None: not within the deadline, which is a finding."""
+        began = time.monotonic()
+        with contextlib.suppress(ServiceError):
+            wait_until(condition, "it holds", deadline_s=deadline_s, every_s=LOOK_S)
+            return time.monotonic() - began
+        return None
+
+    def accepted(self) -> set[str]:
+        """Return the keys whose sends returned."""
+        return {line.key for line in self.journal.of(ACCEPTED)}
+
+    def ended(self) -> set[str]:
+        """Return the keys that came to their end."""
+        return {line.key for line in self.journal.of(END)}
+
+    def begun(self) -> set[str]:
+        """Return the keys that have begun."""
+        return {line.key for line in self.journal.of(START)}
+
+    def wait_done(self, deadline_s: float, but: Collection[str] = ()) -> float | None:
+        """Wait until every accepted task has come to its end, all `but` these, and return how long that took; None: it did not."""
+        return self.wait(lambda: not (self.accepted() - self.ended()).difference(but), deadline_s)
+
+    def wait_part_done(self, part: float, of: int, deadline_s: float = 60.0) -> None:
+        """Wait until a part of so many tasks has come to its end."""
+        self.wait(lambda: len(self.ended()) >= part * of, deadline_s)
+
+    def drained(self) -> bool:
+        """Tell whether the broker has nothing left."""
+        return self.held() == 0
+
+    def held(self) -> int:
+        """Count the messages that the broker still has; 0 when it can't be asked."""
+        try:
+            return self.system.held(self.place)
+        except Exception as error:  # it may be broken for good: then everything that is missing counts as lost
+            self.say(f"the broker can't be asked: {error}")
+            return 0
+
+    # -- faults -------------------------------------------------------------------------------------------------------
+
+    def interrupted(self) -> set[str]:
+        """Note that something was broken just now, and return the keys of the runs that were under way."""
+        keys = set(running(self.journal.lines))
+        self.in_flight += len(keys)
+        return keys
+
+    def time_recovery(self, since: float, keys: Collection[str] = (), deadline_s: float = 60.0) -> float | None:
+        """Return the seconds from `since` (Unix) until all these keys have begun once more, or, without keys, anything has; None: not in time.
+
+        The longest of a scenario is what its tally tells.
+        """
+
+        def again() -> set[str]:
+            return {line.key for line in self.journal.of(START) if line.at > since}
+
+        if self.wait(lambda: again() >= set(keys) if keys else again(), deadline_s) is None:
+            return None
+        first: dict[str, float] = {}
+        for line in self.journal.of(START):
+            if line.at > since and (not keys or line.key in keys):
+                first.setdefault(line.key, line.at)
+        took_s = (max if keys else min)(first.values()) - since
+        self.recovery_s = max(took_s, self.recovery_s or 0.0)
+        return took_s
+
+    def tally(self, but: Collection[str] = ()) -> Tally:
+        """Count what became of everything so far, all `but` these."""
+        return count(self.journal.lines, self.held(), self.in_flight, self.recovery_s, but)
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _new_producer(self) -> Producer:
+        number = len(self._producers) + 1
+        producer = Producer(self.system, self._environment(self.settings), self.directory / f"producer{number}.log")
+        self._producers.append(producer)
+        self._watch()
+        return producer
+
+    def _watch(self) -> None:
+        processes: Sequence[Any] = [*self.workers, *self._producers]
+        self._reaper.watch([one.process for one in processes if one.process.poll() is None])
+
+    def _environment(self, settings: Mapping[str, Any]) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CELERIAC_", "CELERY_"))}
+        return {
+            **inherited,
+            BROKER_VARIABLE: self.place.broker_url,
+            BACKEND_VARIABLE: self.place.backend_url,
+            JOURNAL_VARIABLE: str(self._journal_file),
+            SETTINGS_VARIABLE: json.dumps(settings),
+        }

@@ -1,0 +1,1 @@
+"""The task queues that can be tortured: ours, and others for comparison."""
