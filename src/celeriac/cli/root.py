@@ -21,6 +21,7 @@ from celeriac.cli.report import report
 from celeriac.cli.result import result
 from celeriac.cli.revoke import revoke
 from celeriac.cli.target import APP_VARIABLE, Target, target_options
+from celeriac.cli.torture import torture
 from celeriac.cli.worker import worker
 from celeriac.cli.workflows import workflows
 from celeriac.exceptions import CeleriacError
@@ -70,5 +71,20 @@ def celeriac(ctx: click.Context, traceback: bool) -> None:
         target.app_spec = os.environ.get(APP_VARIABLE) or None
 
 
-for command in (worker, call, result, graph, revoke, queues, purge, dead, workflows, outbox, report, demo, completion):
+for command in (
+    worker,
+    call,
+    result,
+    graph,
+    revoke,
+    queues,
+    purge,
+    dead,
+    workflows,
+    outbox,
+    report,
+    demo,
+    torture,
+    completion,
+):
     celeriac.add_command(command)

@@ -152,10 +152,19 @@ class Stage:
 
     # -- faults -------------------------------------------------------------------------------------------------------
 
-    def interrupted(self) -> set[str]:
-        """Note that something was broken just now, and return the keys of the runs that were under way."""
+    def interrupted(self, *, unsettled: bool = False) -> set[str]:
+        """Note that something was broken just now, and return the keys of the runs that were under way.
+
+        `unsettled`: what had come to its end, and was not acknowledged yet, counts as in flight, too, because whoever was to acknowledge
+        it is gone, or can't.
+        """
+        held = self.held() if unsettled else 0
         keys = set(running(self.journal.lines))
-        self.in_flight += len(keys)
+        in_flight = len(keys)
+        if unsettled:
+            settled = len(self.accepted()) - held
+            in_flight = max(in_flight, len(self.begun()) - settled)
+        self.in_flight += in_flight
         return keys
 
     def time_recovery(self, since: float, keys: Collection[str] = (), deadline_s: float = 60.0) -> float | None:

@@ -1,1 +1,13 @@
 """The task queues that can be tortured: ours, and others for comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from celeriac.torture.systems.celeriac import CeleriacSystem
+from celeriac.torture.systems.system import System
+
+_ALL: tuple[System, ...] = (CeleriacSystem(),)
+
+SYSTEMS: Mapping[str, System] = {system.name: system for system in _ALL}
+"""By the name that `celeriac torture --system` takes."""

@@ -13,12 +13,21 @@ from celeriac.torture.places import Place
 class System(Protocol):
     """A task queue with one program: how its worker is started, what of it runs tasks, and what its broker still has."""
 
-    name: str
-    title: str
-    """As it stands in tables, with the profile of settings."""
-    places: Collection[str]
-    program: str
-    """The module with its tasks and `send`."""
+    @property
+    def name(self) -> str:
+        """Its name for the command line."""
+
+    @property
+    def title(self) -> str:
+        """As it stands in tables, with the profile of settings."""
+
+    @property
+    def places(self) -> Collection[str]:
+        """Where it can be tortured."""
+
+    @property
+    def program(self) -> str:
+        """The module with its tasks and `send`."""
 
     def worker_command(self, name: str, concurrency: int, options: Sequence[str]) -> list[str]:
         """Return the command line of a worker."""
