@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
@@ -11,6 +11,9 @@ from celeriac.torture.tally import Tally
 
 if TYPE_CHECKING:
     from celeriac.torture.stage import Stage
+
+COUNTDOWN: Final = "countdown"
+"""What a scenario may need, and a system lack: calls that wait for their time."""
 
 
 class Check(Struct, frozen=True):
@@ -37,10 +40,14 @@ class Scenario(Struct, frozen=True):
     play: Callable[[Stage], Sequence[Check]]
     for_all: bool = False
     """Other task queues can be put through it, too."""
+    needs: Sequence[str] = ()
+    """What not every task queue has."""
     may_refuse: bool = False
     """Sends are refused while the broker is away, which is no fault."""
     duplicates: bool = True
     """What was in flight may come to its end twice."""
+    in_tests: Sequence[str] = ()
+    """Places where its short run is quick enough to be one of the project's tests."""
 
 
 class Finding(Struct, frozen=True):

@@ -1,0 +1,81 @@
+"""Short runs of the torture itself: what `celeriac torture --short` plays, everything but how long it took."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import psutil
+import pytest
+
+from celeriac.torture.places import RABBITMQ, REDIS
+from celeriac.torture.plan import Run, plan_of
+from celeriac.torture.play import SHORT, play
+from celeriac.torture.scenario import Check, Scenario
+from celeriac.torture.stage import Stage
+from celeriac.torture.systems.celeriac import CeleriacSystem
+
+MARKS = {REDIS: [pytest.mark.redis], RABBITMQ: [pytest.mark.redis, pytest.mark.rabbitmq]}
+BRIEF = [run for run in plan_of((), (), (), [1]) if run.place in run.scenario.in_tests]
+
+
+@pytest.mark.parametrize(
+    "run",
+    [pytest.param(run, id=f"{run.place}-{run.scenario.name}", marks=MARKS.get(run.place, ())) for run in BRIEF],
+)
+@pytest.mark.timeout(300)
+def test_it_holds(run: Run, request: pytest.FixtureRequest) -> None:
+    for mark, fixture in (("redis", "needs_redis"), ("rabbitmq", "needs_rabbit")):
+        if request.node.get_closest_marker(mark):
+            request.getfixturevalue(fixture)
+    finding = run.play(scale=SHORT, say=print)
+    assert finding.holds_untimed, (finding.error, [check.what for check in finding.checks if not check.holds])
+    assert finding.tally is not None
+    assert finding.tally.submitted > 0
+
+
+def lose(stage: Stage) -> Sequence[Check]:
+    """Kill a worker that acknowledges before it runs, as Celery's do by default."""
+    stage.settings = {"task_acks_late": False, "worker_lease_s": 1.0, "worker_heartbeat_s": 0.25}
+    worker = stage.start_worker()
+    stage.send(20, seconds=0.1)
+    stage.wait_part_done(0.2, 20)
+    worker.kill()
+    stage.interrupted()
+    stage.start_worker()
+    stage.wait(stage.drained, 60)
+    return [Check("the worker survived", worker.running)]
+
+
+def test_what_is_lost_is_found() -> None:
+    loser = Scenario("lose", "kill a worker that acknowledges early", "nothing", ("sqlite",), lose)
+    finding = play(loser, "sqlite", CeleriacSystem())
+    assert finding.tally is not None
+    assert finding.tally.lost >= finding.tally.in_flight > 0
+    assert finding.tally.completed == 20 - finding.tally.lost
+    wrong = [check.what for check in finding.checks if not check.holds]
+    assert wrong == [f"{finding.tally.lost} lost", "the worker survived"]
+    assert not finding.holds_untimed
+
+
+def test_the_command_tells_it_to_programs_and_leaves_nothing() -> None:
+    before = {process.pid for process in psutil.process_iter()}
+    command = [sys.executable, "-m", "celeriac", "torture", "kill-tree", "--short", "--on", "sqlite", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    (finding,) = json.loads(done.stdout)
+    untimed = [check for check in finding["checks"] if not check["timed"]]
+    assert all(check["holds"] for check in untimed), (untimed, done.stderr)
+    assert finding["tally"]["completed"] == finding["tally"]["submitted"] == 60
+    assert done.returncode == (0 if finding["holds"] else 1)
+    left = [process for process in psutil.process_iter(["pid", "cmdline"]) if process.pid not in before]
+    assert not [process for process in left if "@torture" in " ".join(process.info["cmdline"] or ())]
+
+
+def test_the_command_lists_what_there_is() -> None:
+    done = subprocess.run([sys.executable, "-m", "celeriac", "torture", "--list"], capture_output=True, text=True)
+    assert done.returncode == 0
+    title, *lines = done.stdout.splitlines()
+    assert title.split("\t") == ["scenario", "what is done", "what must hold", "on"]
+    assert {line.split("\t")[0] for line in lines} == {run.scenario.name for run in plan_of((), (), (), [1])}
