@@ -48,6 +48,10 @@ test: $(STAMP)  ## run all tests; private Redis and RabbitMQ are started where t
 bench: $(STAMP)  ## measure throughput and latency, beside Celery's
 	@$(BIN)/python -m bench $(ARGS)
 
+.PHONY: torture
+torture: $(STAMP)  ## break brokers, workers and connections, and count what becomes of the tasks
+	@$(BIN)/celeriac torture $(or $(ARGS),--all)
+
 .PHONY: docs
 docs: $(STAMP)  ## build the documentation into build/docs
 	$(BIN)/sphinx-build -q -W --keep-going -b html -d build/doctrees docs build/docs
