@@ -9,9 +9,10 @@ Most tests want the shared ones of conftest.py instead: the fixtures `redis_url`
 from __future__ import annotations
 
 from celeriac.torture.servers.rabbit import RABBIT_MISSING, find_rabbit
-from celeriac.torture.servers.redis import REDIS_MISSING, PrivateRedis, find_redis
+from celeriac.torture.servers.redis import REDIS_MISSING, find_redis
 from celeriac.torture.servers.service import ServiceError, free_port, wait_until
 from tests.private_rabbit import PrivateRabbit
+from tests.private_redis import PrivateRedis
 
 __all__ = [
     "RABBIT_MISSING",

@@ -17,6 +17,7 @@ __all__ = [
     "BackendStoreError",
     "BackendUnavailable",
     "BadMessage",
+    "BrokerFull",
     "BrokerUnavailable",
     "CeleriacError",
     "CeleryError",
@@ -34,6 +35,7 @@ __all__ = [
     "MessageTooLarge",
     "NotRegistered",
     "OperationalError",
+    "PublishBufferFull",
     "PublishTimeout",
     "QueueNotFound",
     "Reject",
@@ -253,8 +255,16 @@ class BrokerUnavailable(OperationalError):
     """The broker cannot be reached, or went away."""
 
 
+class BrokerFull(BrokerUnavailable):
+    """The broker is there, and has no room: nothing was sent, and nothing is tried again, because room is not made by waiting."""
+
+
 class PublishTimeout(BrokerUnavailable):
     """A message was not confirmed within the publishing deadline; whether it arrived is not known."""
+
+
+class PublishBufferFull(BrokerUnavailable):
+    """The broker is away, and the buffer of this process (`publish_buffer_max`) takes no more: nothing was sent."""
 
 
 class Unroutable(OperationalError):

@@ -19,10 +19,10 @@ from celeriac.core.ports import ResultWriter
 from celeriac.core.settings import make_settings
 from celeriac.core.workflow import ChordOpening, Part
 from celeriac.exceptions import BackendUnavailable, MessageTooLarge
+from celeriac.torture.servers.proxy import Proxy
 from celeriac.torture.servers.service import wait_until
 from celeriac.wire import chord_part, result_meta
 from celeriac.wire.result_meta import ResultMeta
-from tests.backends.relay import Relay
 from tests.backends.sqlalchemy_places import Place
 
 OLD_TABLE = """
@@ -88,19 +88,19 @@ def only(place: Place, dialect: str) -> Place:
 
 
 @pytest.fixture
-def relayed(place: Place) -> Iterator[tuple[Relay, str]]:
+def relayed(place: Place) -> Iterator[tuple[Proxy, str]]:
     url = make_url(place.url)
     if url.host is None:
         pytest.skip("no server")
     with backend_of(place).reader()._database.hold(lambda connection: None)[0]:
         pass  # the tables are there
-    relay = Relay(url.host, url.port or 0)
+    relay = Proxy(url.port or 0, url.host)
     yield relay, "db+" + url.set(port=relay.port).render_as_string(hide_password=False)
-    relay.frozen.clear()
+    relay.thaw()
     relay.close()
 
 
-def test_a_call_ends_when_the_server_is_gone_without_a_word(relayed: tuple[Relay, str]) -> None:
+def test_a_call_ends_when_the_server_is_gone_without_a_word(relayed: tuple[Proxy, str]) -> None:
     relay, url = relayed
     backend = DatabaseBackend(url, make_settings({"database_timeout_s": 1.0}))
     reader = backend.reader()
@@ -110,12 +110,12 @@ def test_a_call_ends_when_the_server_is_gone_without_a_word(relayed: tuple[Relay
     async def scenario() -> None:
         writer = backend.writer()
         await writer.store([first])
-        relay.frozen.set()
+        relay.freeze()
         with pytest.raises(BackendUnavailable):
             await writer.store([second])
         with pytest.raises(BackendUnavailable):
             await writer.store([second])  # has to connect
-        relay.frozen.clear()
+        relay.thaw()
         await until_it_works(writer, second)
         await writer.close()
 
@@ -128,10 +128,10 @@ def test_a_call_ends_when_the_server_is_gone_without_a_word(relayed: tuple[Relay
                 assert attempt < 19
 
     asyncio.run(scenario())
-    relay.frozen.set()
+    relay.freeze()
     with pytest.raises(BackendUnavailable):
         reader.fetch([first.id])
-    relay.frozen.clear()
+    relay.thaw()
 
     def back() -> bool:
         try:

@@ -303,6 +303,22 @@ def test_a_queue_gets_no_delayed_message_of_another_whose_name_ends_alike(rabbit
     asyncio.run(scenario())
 
 
+def test_what_the_broker_has_kept_until_its_time_is_due_whatever_a_workers_clock_says(rabbit_url: str) -> None:
+    """Else a worker whose clock is behind would have it wait for the difference once more."""
+    broker = open_broker(rabbit_url)
+    publish(broker, at_once := message(), later := message(not_before=(eta := time.time() + 1)))
+
+    async def scenario() -> None:
+        consumer = await worker(broker)
+        claimed = {one.message.id: one for one in await claim(consumer, 2) if one.message is not None}
+        assert claimed[later.id].was_kept_until(eta)
+        assert not claimed[later.id].was_kept_until(eta + 60)
+        assert not claimed[at_once.id].was_kept_until(0)
+        await consumer.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_message_can_wait_again_and_again(rabbit_url: str) -> None:
     """RabbitMQ drops what comes to a delay level twice, if it can see that: it must not."""
     broker = open_broker(rabbit_url)

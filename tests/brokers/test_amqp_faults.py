@@ -22,6 +22,7 @@ from celeriac.core.settings import make_settings
 from celeriac.exceptions import BrokerUnavailable, ImproperlyConfigured, OperationalError, PublishTimeout
 from celeriac.transports.amqp.address import parse
 from celeriac.transports.amqp.blocking import BlockingConnection, DeadlinePassed
+from tests.brokers.callers import program, raised_in_a_task, send_in_each_way, task_of
 from tests.services import PrivateRabbit, free_port, wait_until
 
 QUEUE = "faults"
@@ -130,6 +131,18 @@ def test_a_frozen_broker_is_an_unknown_outcome_by_the_deadline(rabbit: PrivateRa
     producer.close()
 
 
+def test_whoever_sends_to_a_frozen_broker_gets_a_typed_error(rabbit: PrivateRabbit) -> None:
+    app = program(rabbit.fresh_url())
+    task_of(app).delay("it works")
+    freeze(rabbit)
+    try:
+        send_in_each_way(app)
+    finally:
+        rabbit.thaw()
+    assert issubclass(raised_in_a_task(app, lambda: freeze(rabbit), rabbit.thaw), BrokerUnavailable)
+    app.close()
+
+
 def test_an_idle_connection_is_tried_before_it_is_trusted(
     rabbit: PrivateRabbit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +177,9 @@ def test_a_memory_alarm_is_told(rabbit: PrivateRabbit, monkeypatch: pytest.Monke
             return False
 
         wait_until(refused, "the alarm is told")
+        app = program(url)
+        send_in_each_way(app)
+        app.close()
 
         async def from_a_worker() -> None:
             consumer = open_broker(url, publish_timeout_s=0.5).consumer()

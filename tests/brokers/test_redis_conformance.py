@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +13,10 @@ from celeriac.brokers.redis import RedisBroker
 from celeriac.core.ports import Backend, Broker
 from celeriac.core.settings import make_settings
 from celeriac.testing.broker_suite import BrokerSuite, CutConnections, MakeBroker, MakeStoring, PutRaw
+from tests.private_redis import PREFIX, as_default_user, documented_rights
 from tests.services import PrivateRedis
+
+OPTIONS = {"global_keyprefix": PREFIX}
 
 
 class TestRedis(BrokerSuite):
@@ -79,6 +82,50 @@ class TestRedisWithOptions(TestRedis):
                 client.lpush(f"shop:{queue}", raw)
 
         return put
+
+
+@pytest.fixture(scope="module")
+def limited_redis(needs_redis: None) -> Iterator[PrivateRedis]:
+    """A server whose users have the documented rights."""
+    with PrivateRedis(rights=documented_rights()) as server:
+        yield server
+
+
+class TestRedisWithDocumentedRights(TestRedis):
+    """The same as the user whom the operator's page describes, who has no right to anything without the prefix."""
+
+    @pytest.fixture
+    def redis_url(self, limited_redis: PrivateRedis) -> str:
+        return limited_redis.fresh_url()
+
+    @pytest.fixture
+    def make_broker(self, redis_url: str) -> MakeBroker:
+        def make(**settings: Any) -> Broker:
+            return RedisBroker(redis_url, make_settings({"broker_transport_options": OPTIONS, **settings}))
+
+        return make
+
+    @pytest.fixture
+    def make_storing(self, redis_url: str) -> MakeStoring:
+        options = {"broker_transport_options": OPTIONS, "result_backend_transport_options": OPTIONS}
+
+        def make(**settings: Any) -> tuple[Broker, Backend]:
+            made = make_settings({"result_backend": redis_url, **options, **settings})
+            return RedisBroker(redis_url, made), RedisBackend(redis_url, made)
+
+        return make
+
+    @pytest.fixture
+    def put_raw(self, redis_url: str) -> PutRaw:
+        def put(queue: str, raw: bytes) -> None:
+            with redis.Redis.from_url(as_default_user(redis_url)) as client:
+                client.lpush(f"{PREFIX}{queue}", raw)
+
+        return put
+
+    @pytest.fixture
+    def cut_connections(self, redis_url: str) -> CutConnections:
+        return cutter(as_default_user(redis_url))
 
 
 def cutter(redis_url: str) -> Callable[[], None]:

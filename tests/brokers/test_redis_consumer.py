@@ -22,6 +22,7 @@ from celeriac.core.workflow import ChordOpening, Collected, Completed, Part
 from celeriac.exceptions import OperationalError
 from celeriac.testing.broker_base import QUEUE, ids, make_message, make_messages
 from tests.brokers.redis_worker import DEADLINE_S, claim_all, opened, publish, redis_broker
+from tests.private_redis import rights_without_prefix
 from tests.services import PrivateRedis
 
 LONG_LEASE = 60.0
@@ -149,14 +150,6 @@ def test_many_workers_race_for_few_messages_and_lose_none(redis_url: str) -> Non
 # -- rights ------------------------------------------------------------------------------------------------------------
 
 
-def documented_rights() -> list[str]:
-    """The rules of the ACL that the operator's page says to set."""
-    page = (ROOT / "docs" / "brokers" / "redis.md").read_text()
-    (block,) = re.findall(r"ACL SETUSER celeriac (.*?)```", page, re.DOTALL)
-    rules: list[str] = [word for word in re.split(r"[\s\\]+", block) if word and not word.startswith(">")]
-    return rules
-
-
 async def use_chords(url: str, *, ordered: bool) -> None:
     """Do all that a backend can do about a chord."""
     options = {"result_backend_transport_options": {"result_chord_ordered": ordered}}
@@ -178,7 +171,7 @@ async def use_chords(url: str, *, ordered: bool) -> None:
 
 
 def test_the_documented_rights_are_enough(own_redis: PrivateRedis) -> None:
-    rights = documented_rights()
+    rights = rights_without_prefix(QUEUE)
     assert "on" in rights
     with redis.Redis.from_url(own_redis.url) as client:
         client.execute_command("ACL", "SETUSER", "shop", "reset", ">secret", *rights)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import os
 import shutil
 import sqlite3
@@ -14,7 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 import pytest
@@ -25,6 +27,7 @@ from celeriac.core.message import Revocation
 from celeriac.core.settings import make_settings
 from celeriac.exceptions import BrokerUnavailable, EncodeError, ImproperlyConfigured
 from celeriac.testing.broker_suite import make_message, make_messages
+from celeriac.transports.sqlite.schema import SCHEMA_VERSION
 
 NOBODY = 65534
 
@@ -123,12 +126,32 @@ def test_another_programs_database(tmp_path: Path) -> None:
         publish(broker_at(path))
 
 
+def test_a_file_that_another_process_makes_at_the_same_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "broker.db"
+    asked: list[str] = []
+
+    class Interrupted(sqlite3.Connection):
+        """Somebody else comes in between the first two questions."""
+
+        def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+            if sql.startswith("PRAGMA user_version"):
+                asked.append(sql)
+                if len(asked) == 1:
+                    with contextlib.suppress(BrokerUnavailable):  # the lock may be ours
+                        publish(broker_at(path), timeout_s=0.2)
+            return super().execute(sql, *args)
+
+    monkeypatch.setattr(sqlite3, "connect", functools.partial(sqlite3.connect, factory=Interrupted))
+    publish(broker_at(path))
+    assert len(asked) > 1
+
+
 def test_the_file_of_a_newer_version(tmp_path: Path) -> None:
     path = tmp_path / "broker.db"
     publish(broker_at(path))
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(ImproperlyConfigured, match="its format is 99, ours 2"):
+    with pytest.raises(ImproperlyConfigured, match=f"its format is 99, ours {SCHEMA_VERSION}"):
         publish(broker_at(path))
 
 

@@ -22,7 +22,7 @@ from celeriac.exceptions import ImproperlyConfigured
 SAMPLES: dict[str, Any] = {
     "accept_content": ["json"], "beat_cron_starting_deadline": 5, "beat_max_loop_interval": 2.0,
     "beat_remote_control_max_tick_age": 3.0, "beat_schedule": {"a": {"task": "t", "schedule": 1.0}},
-    "beat_scheduler": "mine:Scheduler", "broker_port": 1234, "broker_read_url": "memory://", "broker_url": "memory://",
+    "beat_scheduler": "mine:Scheduler", "broker_failover_strategy": "shuffle", "broker_port": 1234, "broker_read_url": "memory://", "broker_url": "memory://",
     "broker_write_url": "memory://", "database_engine_callback": len, "database_table_names": {"task": "x"},
     "database_table_schemas": {"task": "x"}, "imports": ("a",), "include": ("a",), "redis_backend_use_ssl": {"ssl_ca_certs": "x"},
     "redis_db": 1, "redis_port": 1234, "result_accept_content": ["json"], "result_chord_expires": 9.0,

@@ -226,7 +226,7 @@ def test_calls_with_a_policy_of_their_own_are_kept_apart(add: Any, broker: Recor
 
 
 def test_a_broker_that_does_not_answer(app: Celeriac, add: Any, broker: RecordingBroker) -> None:
-    app.conf.publish_timeout_s = 0.1
+    app.conf.publish_timeout_s = 0.5
     broker.sent.gate.clear()
 
     async def main() -> None:

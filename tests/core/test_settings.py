@@ -102,6 +102,18 @@ def test_two_brokers_are_refused() -> None:
     )
 
 
+def test_the_nodes_of_a_cluster() -> None:
+    several = make_settings({"broker_url": ["amqp://a", "amqp://u:p@b:1/v"], "broker_vhost": "mine", "broker_port": 7})
+    assert several.broker_failover_strategy is None, "as in Celery: round-robin"
+    assert several.broker_url == "amqp://a;amqp://u:p@b:1/v"
+    url = broker_url_of(several)
+    assert url == "amqp://a:7/mine;amqp://u:p@b:1/v"
+    assert with_tls(url, {"ca_certs": "ca"}, "x") == "amqps://a:7/mine?cacertfile=ca;amqps://u:p@b:1/v?cacertfile=ca"
+    assert "u:**@b" in repr(several)
+    with pytest.raises(ImproperlyConfigured, match="`round-robin` or `shuffle`"):
+        make_settings({"broker_failover_strategy": "nearest"})
+
+
 # -- secrets ----------------------------------------------------------------------------------------------------------
 
 

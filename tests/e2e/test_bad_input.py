@@ -2,146 +2,78 @@
 
 from __future__ import annotations
 
-import json
-import zlib
+from collections.abc import Callable
 
-import psutil
 import pytest
 
 from celeriac.exceptions import ArgumentError, MessageTooLarge, NotRegistered
+from celeriac.torture.journal import START, Journal
+from celeriac.torture.malformed.case import PARKED, WAITS, Case, Target
+from celeriac.torture.malformed.cases import all_cases
+from celeriac.torture.malformed.trial import GROWTH_MAX_BYTES, Memory, not_parked, wrongly_run
+from celeriac.torture.servers.service import ServiceError, wait_until
 from tests.e2e import raw
-from tests.e2e.harness import DEADLINE_S, Scene
-from tests.e2e.raw import Raw, headers
+from tests.e2e.harness import DEADLINE_S, Scene, task_name
 
 MEBIBYTE = 1024 * 1024
+SMALL_BYTES = 500_000
+AT_ONCE = 10
+"""So many before each good task; `celeriac torture` sends one by one."""
 
 
-def body(args: object = (), kwargs: object = None, embed: object = None) -> bytes:
-    return json.dumps([args, {} if kwargs is None else kwargs, {} if embed is None else embed]).encode()
+def _endured(scene: Scene, batch: list[Case], good_is_done: Callable[[], bool]) -> bool:
+    raw.put_all(scene.place, scene.queue, batch)
+    return good_is_done()
 
 
-BODIES = {
-    "not JSON": b"{nonsense",
-    "empty": b"",
-    "null": b"null",
-    "number": b"17",
-    "list of one": b"[[]]",
-    "args text": body("ab"),
-    "args number": body(1),
-    "kwargs list": body(["k"], ["x"]),
-    "embed text": body(["k"], {}, "x"),
-    "callbacks text": body(["k"], {}, {"callbacks": "x"}),
-    "callbacks of nothing": body(["k"], {}, {"callbacks": [1, None]}),
-    "chain junk": body(["k"], {}, {"chain": 17}),
-    "chord junk": body(["k"], {}, {"chord": "x"}),
-    "deep": b"[" * 100_000 + b"]" * 100_000,
-    "bad UTF-8": b'[["\xff\xfe"], {}, {}]',
-    "long number": b"[[" + b"9" * 20_000 + b"], {}, {}]",
-    "too few arguments": body(),
-    "too many arguments": body(["k", 0, 1, 2]),
-    "unknown keyword": body(["k"], {"nonsense": 1}),
-    "class keyword": body(["k"], {"__class__": 1}),
-}
-HEADERS = {
-    "none at all": {},
-    "unknown task": headers("no_such_task"),
-    "task null": headers() | {"task": None},
-    "task list": headers() | {"task": ["a"]},
-    "task long": headers() | {"task": "t" * 70_000},
-    "task with newline": headers() | {"task": "a\n\x1b[31mCRITICAL"},
-    "id missing": headers(id=...),
-    "id dict": headers(id={"a": 1}),
-    "id hostile": headers(id="../../x\r\nSET a b"),
-    "eta garbage": headers(eta="tomorrow"),
-    "eta year 99999": headers(eta="99999-01-01T00:00:00"),
-    "expires dict": headers(expires={"a": 1}),
-    "timelimit text": headers(timelimit="soon"),
-    "timelimit negative": headers(timelimit=[-5, -1]),
-    "retries text": headers(retries="many"),
-    "compression unknown": headers(compression="application/x-nonsense"),
-}
-TYPES = {
-    "pickle": Raw(b"\x80\x04.", headers(), content_type="application/x-python-serialize", content_encoding="binary"),
-    "YAML": Raw(b"- 1", headers(), content_type="application/x-yaml"),
-    "unknown type": Raw(body(["k"]), headers(), content_type="application/x-nonsense"),
-    "no type": Raw(b"\x00\x01", headers(), content_type=None),
-    "unknown encoding": Raw(body(["k"]), headers(), content_encoding="klingon"),
-    "bomb": Raw(
-        zlib.compress(b'[["' + b"a" * (300 * MEBIBYTE) + b'"], {}, {}]', 9), headers(compression="application/x-gzip")
-    ),
-    "over the limit": Raw(body(["x" * (MEBIBYTE + 1)]), headers()),
-}
-
-
-def all_cases() -> dict[str, Raw]:
-    return (
-        {f"body: {name}": Raw(bytes_, headers()) for name, bytes_ in BODIES.items()}
-        | {f"headers: {name}": Raw(body(["k"]), made) for name, made in HEADERS.items()}
-        | {f"type: {name}": case for name, case in TYPES.items()}
-    )
-
-
-def resident_bytes(processes: list[psutil.Process]) -> int:
-    return max(int(process.memory_info().rss) for process in processes)
-
-
-def test_every_bad_message_is_parked_among_good_ones(scene: Scene) -> None:
-    worker = scene.worker("-c", "2")
-    warm = scene.keys("warm", 50)
+@pytest.mark.timeout(600)  # an idle machine needs some seconds
+def test_no_malformed_message_harms_a_worker_or_its_successor(scene: Scene) -> None:
+    target = Target(task=task_name("work"), mark=f"{scene.name}-malformed:")
+    cases = all_cases(scene.place.name, target, scene.queue, heavy=False)
+    # A lease that no burden of the machine lets run out: it would end the executors.
+    worker = scene.worker("-c", "2", settings={"worker_lease_s": 300.0})
+    warm = scene.keys("warm", 20)
     scene.send_all("work", [(key,) for key in warm])
     scene.until_done(warm)
-    core_before, executors_before = resident_bytes([worker.core]), resident_bytes(worker.executors)
-    pids = {executor.pid for executor in worker.executors}
-    cases, good = all_cases(), []
-    for number, (name, case) in enumerate(cases.items()):
-        raw.put(scene.place, scene.queue, [case])
-        good.append(scene.key(f"good-{number}-{name}"))
-        scene.send("work", good[-1])
-    scene.until_done(good)
-    letters = scene.until_parked(len(cases))
-    scene.until_empty()
-    reasons = "\n".join(sorted(letter.reason[:150] for letter in letters))
-    assert all(len(letter.reason) > 10 for letter in letters), reasons
-    assert worker.process.poll() is None
-    assert {executor.pid for executor in worker.executors} == pids, "an executor died of a bad message"
-    assert resident_bytes([worker.core]) - core_before < 50 * MEBIBYTE
-    assert resident_bytes(worker.executors) - executors_before < 50 * MEBIBYTE
-    assert len(scene.journal.of("end")) == len(warm) + len(good)  # nothing bad has run
-    assert "\x1b" not in worker.log
+    memory = Memory([worker.core, *worker.core.children(recursive=True)])
+    good = iter(scene.keys("good", len(cases)))
 
+    def good_is_done() -> bool:
+        key = next(good)
+        scene.send("work", key)
+        try:
+            wait_until(lambda: scene.journal.ends(key), f"{key} is done", deadline_s=DEADLINE_S, every_s=0.01)
+        except ServiceError:
+            return False
+        return True
 
-def test_broken_redis_envelopes_are_parked(scene: Scene) -> None:
-    if scene.place.name != "redis":
-        pytest.skip("only Redis has envelopes")
-    worker = scene.worker("-c", "1")
-    good = Raw(body(["k"]), headers())
-    cases = [
-        b"not JSON",
-        b"",
-        b"[]",
-        b"null",
-        b"{}",
-        b"\x00\xff\x80",
-        raw.envelope(good, scene.queue, properties=...),
-        raw.envelope(good, scene.queue, headers=...),
-        raw.envelope(good, scene.queue, headers=[1]),
-        raw.envelope(good, scene.queue, body=...),
-        raw.envelope(good, scene.queue, body={"a": 1}),
-        raw.envelope(good, scene.queue, body="*no base64*"),
-        raw.envelope(Raw(body(["k"]), headers(), {"delivery_tag": None}), scene.queue),
-        raw.envelope(Raw(body(["k"]), headers(), {"body_encoding": "rot13"}), scene.queue),
-        raw.envelope(Raw(body(["k"]), headers(larger_than_64_bits=2**70)), scene.queue),
-        raw.envelope(Raw(body(["k"]), headers(half_a_character="\ud800")), scene.queue),
-    ]
-    for case in cases:
-        raw.put_envelopes(scene.place, scene.queue, [case])
-    keys = scene.keys("good", 10)
-    scene.send_all("work", [(key,) for key in keys])
-    scene.until_done(keys)
-    scene.until_parked(len(cases))
-    scene.until_empty()
-    assert worker.process.poll() is None
-    assert scene.journal.starts("k") == 0
+    batches = [cases[start : start + AT_ONCE] for start in range(0, len(cases), AT_ONCE)]
+    held_up = [batch for batch in batches if not _endured(scene, batch, good_is_done)]
+    assert held_up == []
+    parked = sum(case.end == PARKED for case in cases)
+    scene.until(lambda: scene.depth().dead >= parked, f"{parked} messages are parked")
+    assert memory.died() == []
+    worker.terminate()
+    # While nobody is there, all that is small once more, for who comes next.
+    again = Target(task=task_name("work"), mark=f"{scene.name}-malformed-again:")
+    small = [case for case in all_cases(scene.place.name, again, scene.queue, heavy=False) if case.size < SMALL_BYTES]
+    raw.put_all(scene.place, scene.queue, small)
+    successor = scene.worker("-c", "1")
+    last = scene.keys("last", 3)
+    scene.send_all("work", [(key,) for key in last])
+    scene.until_done(last)
+    parked += sum(case.end == PARKED for case in small)
+    scene.until(lambda: scene.depth().dead >= parked, f"{parked} messages are parked")
+    assert not_parked([*cases, *small], scene.dead_letters()) == []
+    if not any(case.end == WAITS for case in cases):
+        scene.until_empty()
+    assert successor.process.poll() is None
+    begun = {line.key for line in Journal(scene.place.journal_file, scene.name).of(START)}
+    assert wrongly_run([*cases, *small], begun) == []
+    assert max(memory.growth_bytes().values()) < GROWTH_MAX_BYTES, memory.growth_bytes()
+    for log in (worker.log, successor.log):
+        assert "\x1b" not in log
+        assert "\u202e" not in log
 
 
 def test_an_unknown_task_is_parked_and_its_caller_told(scene: Scene) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
@@ -63,51 +62,53 @@ class Explorer(Generic[S]):
         self._step_rules = step_rules
         self._can_end = can_end
         self._most_states = most_states
-        self._came_from: dict[S, tuple[S | None, str]] = {}
+        self._states: list[S] = []
+        self._origins: list[tuple[int, str]] = []
+        """Of each state, the number of the one before it, and the step in between."""
 
     def explore(self, initial: S) -> Explored:
         """Search from this state; may be called again."""
-        came_from = self._came_from = {initial: (None, "")}
-        before: dict[S, list[S]] = {}
+        states, origins = self._states, self._origins = [initial], [(-1, "")]
+        numbers = {initial: 0}
+        before: list[list[int]] = [[]]
         """Of each state, those from which a step that is no fault leads to it."""
-        waiting = deque([initial])
-        while waiting:
-            state = waiting.popleft()
+        for number, state in enumerate(states):  # which grows meanwhile
             for state_rule in self._state_rules:
                 if not state_rule(state):
-                    return self._found(state_rule.__name__, state)
+                    return self._found(state_rule.__name__, number)
             for step in self._steps(state):
                 for step_rule in self._step_rules:
                     if not step_rule(state, step.name, step.after):
-                        return self._found(step_rule.__name__, state, step)
-                if not step.is_fault:
-                    before.setdefault(step.after, []).append(state)
-                if step.after not in came_from:
-                    came_from[step.after] = state, step.name
-                    if len(came_from) > self._most_states:
+                        return self._found(step_rule.__name__, number, step)
+                then = numbers.setdefault(step.after, len(states))
+                if then == len(states):
+                    states.append(step.after)
+                    origins.append((number, step.name))
+                    before.append([])
+                    if len(states) > self._most_states:
                         raise RuntimeError(f"the model has more than {self._most_states} states: bound it")
-                    waiting.append(step.after)
+                if not step.is_fault:
+                    before[then].append(number)
         return self._look_for_stuck(before)
 
-    def _look_for_stuck(self, before: dict[S, list[S]]) -> Explored:
+    def _look_for_stuck(self, before: list[list[int]]) -> Explored:
         rule, is_end = self._can_end
-        leads_on = {state for state in self._came_from if is_end(state)}
-        waiting = list(leads_on)
-        while waiting:
-            for state in before.get(waiting.pop(), ()):
-                if state not in leads_on:
-                    leads_on.add(state)
-                    waiting.append(state)
-        stuck = next((state for state in self._came_from if state not in leads_on), None)
-        return Explored(len(self._came_from), None) if stuck is None else self._found(rule, stuck)
+        ends = [number for number, state in enumerate(self._states) if is_end(state)]
+        leads_on = set(ends)
+        while ends:
+            for number in before[ends.pop()]:
+                if number not in leads_on:
+                    leads_on.add(number)
+                    ends.append(number)
+        stuck = next((number for number in range(len(self._states)) if number not in leads_on), None)
+        return Explored(len(self._states), None) if stuck is None else self._found(rule, stuck)
 
-    def _found(self, rule: str, state: S, step: Step[S] | None = None) -> Explored:
+    def _found(self, rule: str, number: int, step: Step[S] | None = None) -> Explored:
         """Tell of a rule that does not hold in a state, or over the step that follows it."""
-        trace = [f"-> {state if step is None else step.after}"]
+        trace = [f"-> {self._states[number] if step is None else step.after}"]
         if step is not None:
             trace.append(step.name)
-        at: S | None = state
-        while at is not None:
-            at, name = self._came_from[at]
+        while number > 0:
+            number, name = self._origins[number]
             trace.append(name)
-        return Explored(len(self._came_from), Finding(rule, tuple(reversed(trace[:-1]))))
+        return Explored(len(self._states), Finding(rule, tuple(reversed(trace))))

@@ -1,8 +1,8 @@
 """The lease protocol, small: what the scripts of Redis do to messages, and what workers may do to each other at any moment.
 
 Left out is what changes nothing about where a message is: queues, priorities, bodies.  A step here is a step of the broker, or the
-death of somebody; between two steps anything may happen.  A worker that stands still needs no step of its own: it is one that does
-nothing while the clock goes on.
+death of somebody; between two steps anything may happen.  There is no clock: a lease runs out, and a delay ends, at any moment.  So a
+worker that stands still needs no step of its own: it is one whose lease runs out while it lives.
 
 Numbers stay small by being used again: a lease's or claim's number is the lowest that nobody refers to any more, which is as good as
 a new one.
@@ -15,13 +15,13 @@ from typing import Final, NamedTuple
 
 from tests.model.explorer import Step
 
-LEASE_TICKS: Final = 2
-FENCED: Final = -1
+IN_FORCE: Final = 2
+OVER: Final = 1
+FENCED: Final = 0
 LOSS_LIMIT: Final = 2
 """A message that goes down with so many workers is parked."""
 CRASH_LIMIT: Final = 2
 """A message that takes so many executors down is parked."""
-BACK_OFF_TICKS: Final = 1
 
 
 class Lease(NamedTuple):
@@ -35,8 +35,8 @@ class Message(NamedTuple):
     """A message with its counts."""
 
     number: int
-    wait: int = 0
-    """Ticks until it is due."""
+    waits: bool = False
+    """It is not due yet."""
     losses: int = 0
     crashes: int = 0
 
@@ -81,13 +81,13 @@ class State(NamedTuple):
     ends: tuple[int, ...]
     """For each message, how many settlements that end it have had an effect."""
     leases: tuple[tuple[Lease, int], ...]
-    """Each with the ticks that it lasts, or FENCED."""
+    """Each with IN_FORCE, OVER or FENCED."""
     workers: tuple[Worker, ...]
     faults: int
 
-    def lasts(self, lease: Lease) -> int | None:
-        """Return the ticks that a lease lasts, FENCED, or None when it is gone."""
-        return next((ticks for known, ticks in self.leases if known == lease), None)
+    def standing(self, lease: Lease) -> int | None:
+        """Return IN_FORCE, OVER or FENCED, or None when the lease is gone."""
+        return next((standing for known, standing in self.leases if known == lease), None)
 
     def under(self, lease: Lease) -> tuple[Claim, ...]:
         """Return the claims under a lease."""
@@ -95,10 +95,18 @@ class State(NamedTuple):
 
 
 def initial(messages: int, workers: int, faults: int) -> State:
-    """Return the state in which all is published, the last message with a delay, and no worker is there yet."""
-    ready = tuple(Message(number) for number in range(messages - 1))
+    """Return the state in which all is published, and every worker has a lease and nothing under it."""
+    ready = tuple(Message(number) for number in range(messages))
+    leases = [Lease(number, 0) for number in range(workers)]
     return State(
-        ready, (Message(messages - 1, wait=1),), (), (), (0,) * messages, (), (Worker(),) * workers, faults
+        ready=ready,
+        delayed=(),
+        claims=(),
+        parked=(),
+        ends=(0,) * messages,
+        leases=tuple((lease, IN_FORCE) for lease in leases),
+        workers=tuple(Worker(up=True, lease=lease) for lease in leases),
+        faults=faults,
     )
 
 
@@ -107,7 +115,7 @@ class Protocol:
 
     def steps(self, state: State) -> Iterator[Step[State]]:
         """Return everything that may happen in a state."""
-        yield from self.tick(state)
+        yield from self.time_passes(state)
         for number, worker in enumerate(state.workers):
             if not worker.up:
                 yield Step(f"worker {number} starts", self.start(state, number))
@@ -119,30 +127,32 @@ class Protocol:
                 yield from self.settle(state, number, held)
                 yield from self.give_back(state, number, held)
                 if state.faults and not held.crashed:
-                    yield from self.executor_dies(state, number, held)
+                    yield self.executor_dies(state, number, held)
             yield from self.move_due(state, number)
             yield from self.fence(state, number)
             yield from self.take_over(state, number)
-            yield from self.leave(state, number)
             if state.faults:
-                down = state._replace(faults=state.faults - 1)
-                yield Step(f"worker {number} is killed", with_worker(down, number, Worker()), is_fault=True)
+                yield from self.leave(state, number)
+            if state.faults:
+                yield fault(f"worker {number} is killed", with_worker(state, number, Worker()))
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
-    def tick(self, state: State) -> Iterator[Step[State]]:
-        """Let time pass. That a living worker does not renew in time is a fault: it, or its way to the broker, stands still."""
-        leases = tuple((lease, max(ticks - 1, 0) if ticks > 0 else ticks) for lease, ticks in state.leases)
-        delayed = tuple(message._replace(wait=max(message.wait - 1, 0)) for message in state.delayed)
-        after = state._replace(leases=leases, delayed=delayed)
-        if after == state:
-            return
-        in_force = {lease for lease, ticks in leases if ticks > 0}
-        late = any(worker.up and state.lasts(worker.lease) == 1 and worker.lease not in in_force for worker in state.workers)
-        if not late:
-            yield Step("a tick", after)
-        elif state.faults:
-            yield Step("a tick, with a worker that stands still", after._replace(faults=state.faults - 1), is_fault=True)
+    def time_passes(self, state: State) -> Iterator[Step[State]]:
+        """Let a delay end or a lease run out. For a living worker that is a fault: it, or its way to the broker, stands still."""
+        for message in state.delayed:
+            if message.waits:
+                rest = tuple(other for other in state.delayed if other != message)
+                after = state._replace(delayed=tuple(sorted((*rest, message._replace(waits=False)))))
+                yield Step(f"message {message.number} becomes due", after)
+        living = {worker.lease for worker in state.workers if worker.up}
+        for lease, standing in state.leases:
+            if standing == IN_FORCE:
+                after = with_lease(state, lease, OVER)
+                if lease not in living:
+                    yield Step(f"lease {lease.worker}.{lease.number} runs out", after)
+                elif state.faults:
+                    yield fault(f"lease {lease.worker}.{lease.number} runs out", after)
 
     # -- leases -------------------------------------------------------------------------------------------------------
 
@@ -157,31 +167,31 @@ class Protocol:
         return next(lease for n in range(99) if (lease := Lease(number, n)) not in used)
 
     def take_lease(self, state: State, number: int, lease: Lease) -> State:
-        """Hold a lease for its full time, and nothing under it."""
+        """Hold a lease, and nothing under it."""
         worker = state.workers[number]._replace(up=True, lease=lease, held=frozenset())
-        return with_worker(with_lease(state, lease, LEASE_TICKS), number, worker)
+        return with_worker(with_lease(state, lease, IN_FORCE), number, worker)
 
     def renew(self, state: State, number: int) -> Iterator[Step[State]]:
         """Renew a lease, also one that has run out unnoticed; take another where it is fenced or gone, and hold nothing any more."""
         lease = state.workers[number].lease
-        lasts = state.lasts(lease)
-        if lasts == LEASE_TICKS:
+        standing = state.standing(lease)
+        if standing == IN_FORCE:
             return
-        if self.may_renew(lasts):
-            yield Step(f"worker {number} renews", with_lease(state, lease, LEASE_TICKS))
+        if self.may_renew(standing):
+            yield Step(f"worker {number} renews", with_lease(state, lease, IN_FORCE))
         else:
             after = self.take_lease(state, number, self.new_lease(state, number))
             yield Step(f"worker {number} finds its lease lost", after)
 
-    def may_renew(self, lasts: int | None) -> bool:
+    def may_renew(self, standing: int | None) -> bool:
         """Tell whether a lease can be renewed."""
-        return lasts is not None and lasts != FENCED
+        return standing in (IN_FORCE, OVER)
 
     def leave(self, state: State, number: int) -> Iterator[Step[State]]:
         """Stop, once nothing is claimed under the lease."""
         worker = state.workers[number]
         if not state.under(worker.lease) and not worker.in_hand:
-            yield Step(f"worker {number} leaves", with_worker(without_lease(state, worker.lease), number, Worker()))
+            yield fault(f"worker {number} leaves", with_worker(without_lease(state, worker.lease), number, Worker()))
 
     # -- claims -------------------------------------------------------------------------------------------------------
 
@@ -193,13 +203,14 @@ class Protocol:
         tag = self.new_tag(state, number)
         *rest, message = state.ready
         after = with_claim(state._replace(ready=tuple(rest)), Claim(worker.lease, tag, message))
-        yield Step(f"worker {number} claims {message.number}, and the answer is lost", after, is_fault=True)
+        if state.faults:
+            yield fault(f"worker {number} claims {message.number}, and the answer is lost", after)
         holding = worker._replace(held=worker.held | {Held(tag, message.number)})
         yield Step(f"worker {number} claims {message.number}", with_worker(after, number, holding))
 
     def may_claim(self, state: State, worker: Worker) -> bool:
         """Tell whether the worker's lease is in force."""
-        return (state.lasts(worker.lease) or 0) > 0
+        return state.standing(worker.lease) == IN_FORCE
 
     def new_tag(self, state: State, number: int) -> int:
         """Return a tag that nobody refers to with any lease of this worker."""
@@ -213,15 +224,17 @@ class Protocol:
     def reconnect(self, state: State, number: int) -> Iterator[Step[State]]:
         """Find what was claimed by a call whose answer was lost, and forget what is not there any more."""
         worker = state.workers[number]
-        if not self.may_renew(state.lasts(worker.lease)):
+        if not self.may_renew(state.standing(worker.lease)):
             return
         there = {claim.tag: claim.message.number for claim in state.under(worker.lease)}
         held = {one for one in worker.held if one.tag in there}
         known = {one.tag for one in held}
         held |= {Held(tag, message) for tag, message in there.items() if tag not in known}
         if held != worker.held:
-            after = with_lease(state, worker.lease, LEASE_TICKS)
-            yield Step(f"worker {number} connects anew", with_worker(after, number, worker._replace(held=frozenset(held))))
+            after = with_lease(state, worker.lease, IN_FORCE)
+            yield Step(
+                f"worker {number} connects anew", with_worker(after, number, worker._replace(held=frozenset(held)))
+            )
 
     # -- settling -----------------------------------------------------------------------------------------------------
 
@@ -229,8 +242,8 @@ class Protocol:
         """End a message, its result stored in the same step; or, after a crash, send it anew with a back-off, or park it."""
         after = self.settled(state, number, held)
         what = "crash" if held.crashed else "end"
-        if after != state:
-            yield Step(f"worker {number} settles the {what} of {held.number}, and the answer is lost", after, is_fault=True)
+        if after != state and state.faults:
+            yield fault(f"worker {number} settles the {what} of {held.number}, and the answer is lost", after)
         yield Step(f"worker {number} settles the {what} of {held.number}", forgetting(after, number, held))
 
     def settled(self, state: State, number: int, held: Held) -> State:
@@ -245,7 +258,7 @@ class Protocol:
         message = message._replace(crashes=message.crashes + 1)
         if message.crashes >= CRASH_LIMIT:
             return with_end(state._replace(parked=(*state.parked, message)), message.number)
-        message = message._replace(wait=BACK_OFF_TICKS)
+        message = message._replace(waits=True)
         return state._replace(delayed=tuple(sorted((*state.delayed, message))))
 
     def own_claim(self, state: State, number: int, held: Held) -> Claim | None:
@@ -260,12 +273,11 @@ class Protocol:
             after = to_head(without_claim(state, claim), claim.message)
             yield Step(f"worker {number} gives {held.number} back", forgetting(after, number, held))
 
-    def executor_dies(self, state: State, number: int, held: Held) -> Iterator[Step[State]]:
+    def executor_dies(self, state: State, number: int, held: Held) -> Step[State]:
         """Have an executor die that runs a message."""
         worker = state.workers[number]
-        after = state._replace(faults=state.faults - 1)
         crashed = worker._replace(held=worker.held - {held} | {held._replace(crashed=True)})
-        yield Step(f"the executor of worker {number} dies in {held.number}", with_worker(after, number, crashed), is_fault=True)
+        return fault(f"the executor of worker {number} dies in {held.number}", with_worker(state, number, crashed))
 
     # -- the house ----------------------------------------------------------------------------------------------------
 
@@ -278,38 +290,47 @@ class Protocol:
 
     def is_due(self, message: Message) -> bool:
         """Tell whether a delayed message's time has come."""
-        return message.wait == 0
+        return not message.waits
 
     def fence(self, state: State, number: int) -> Iterator[Step[State]]:
         """Fence the leases that have run out: they can't be renewed any more, and nothing is claimed under them."""
-        over = {lease for lease, ticks in state.leases if self.has_run_out(ticks)}
+        over = {lease for lease, standing in state.leases if self.has_run_out(standing)}
         if not over:
             return
-        leases = tuple((lease, FENCED if lease in over else ticks) for lease, ticks in state.leases)
+        leases = tuple((lease, FENCED if lease in over else standing) for lease, standing in state.leases)
         yield Step(f"worker {number} fences what has run out", state._replace(leases=leases))
 
-    def has_run_out(self, ticks: int) -> bool:
+    def has_run_out(self, standing: int) -> bool:
         """Tell whether a lease is to be fenced."""
-        return ticks == 0
+        return standing == OVER
 
     def take_over(self, state: State, number: int) -> Iterator[Step[State]]:
         """Give back what was claimed under a fenced lease: read the tags, return claim by claim, then remove the lease."""
         worker = state.workers[number]
         if worker.taking is None:
-            for lease, ticks in state.leases:
-                if ticks == FENCED:
+            for lease, standing in state.leases:
+                if standing == FENCED:
                     tags = tuple(claim.tag for claim in state.under(lease))
                     taking = worker._replace(taking=(lease, tags))
-                    yield Step(f"worker {number} begins to take {lease.worker}.{lease.number} over", with_worker(state, number, taking))
+                    yield Step(
+                        f"worker {number} begins to take {lease.worker}.{lease.number} over",
+                        with_worker(state, number, taking),
+                    )
             return
         lease, tags = worker.taking
         if tags:
             *rest, tag = tags
             taking = worker._replace(taking=(lease, tuple(rest)))
-            yield Step(f"worker {number} returns claim {tag} of {lease.worker}.{lease.number}", with_worker(self.taken(state, lease, tag), number, taking))
+            yield Step(
+                f"worker {number} returns claim {tag} of {lease.worker}.{lease.number}",
+                with_worker(self.taken(state, lease, tag), number, taking),
+            )
         else:
             after = state if state.under(lease) else without_lease(state, lease)
-            yield Step(f"worker {number} is done with {lease.worker}.{lease.number}", with_worker(after, number, worker._replace(taking=None)))
+            yield Step(
+                f"worker {number} is done with {lease.worker}.{lease.number}",
+                with_worker(after, number, worker._replace(taking=None)),
+            )
 
     def taken(self, state: State, lease: Lease, tag: int) -> State:
         """Return what taking one claim over makes of the broker: nothing, where it is not there any more."""
@@ -329,14 +350,19 @@ class Protocol:
 # -- changes that steps are made of ---------------------------------------------------------------------------------------
 
 
+def fault(name: str, after: State) -> Step[State]:
+    """Return a step of which only so many may happen."""
+    return Step(name, after._replace(faults=after.faults - 1), is_fault=True)
+
+
 def with_worker(state: State, number: int, worker: Worker) -> State:
     """Replace what a worker remembers."""
     return state._replace(workers=(*state.workers[:number], worker, *state.workers[number + 1 :]))
 
 
-def with_lease(state: State, lease: Lease, ticks: int) -> State:
-    """Have a lease last so long from now."""
-    return state._replace(leases=tuple(sorted({**dict(state.leases), lease: ticks}.items())))
+def with_lease(state: State, lease: Lease, standing: int) -> State:
+    """Have a lease stand so."""
+    return state._replace(leases=tuple(sorted({**dict(state.leases), lease: standing}.items())))
 
 
 def without_lease(state: State, lease: Lease) -> State:

@@ -53,7 +53,11 @@ def _changed(document: bytes, changes: list[tuple[str, int, int, bytes]]) -> byt
             case "repeat":
                 document = document[:at] + piece * 20 + document[at:]
             case "flip":
-                document = document[:at] + bytes(byte ^ (1 << (length % 8)) for byte in document[at : at + 1]) + document[at + 1 :]
+                document = (
+                    document[:at]
+                    + bytes(byte ^ (1 << (length % 8)) for byte in document[at : at + 1])
+                    + document[at + 1 :]
+                )
             case _:
                 document = document[at:] + document[:at]
         document = document[:INPUT_MAX_BYTES]

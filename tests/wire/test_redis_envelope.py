@@ -114,7 +114,7 @@ def test_headers_that_only_celerys_json_knows_are_read(number: str) -> None:
         (envelope(body=...), "body"),
         (envelope(content_type=7), "content-type"),
         (envelope(content_encoding=[]), "content-encoding"),
-        (envelope(headers={f"h{number}": 1 for number in range(10_000)}), "10000 headers"),
+        (envelope(headers={"h": [[]] * 20_000}), "lists and objects"),
         (envelope(headers={"x": {"__type__": "nonsense", "__value__": 1}}), "nonsense"),
         (envelope(headers={"x": {"__type__": "datetime", "__value__": "yesterday"}}), "datetime"),
     ],

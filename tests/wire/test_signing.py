@@ -20,6 +20,7 @@ from celeriac.core.message import Message
 from celeriac.exceptions import ContentDisallowed, DecodeError, EncodeError, ImproperlyConfigured, SecurityError
 from celeriac.wire import result_meta, serializers, signing, task_v2
 from celeriac.wire.result_meta import ResultFormat, ResultMeta
+from celeriac.wire.sealing import SealingKeys
 from celeriac.wire.signing import Subject
 from celeriac.wire.signing_hmac import CONTENT_TYPE, HmacKeys
 from celeriac.wire.x509 import X509Keys
@@ -47,6 +48,9 @@ class Ring:
     def x509(self) -> X509Keys:
         assert self._x509 is not None
         return self._x509
+
+    def sealing(self) -> SealingKeys:
+        return SealingKeys([OLD])
 
 
 # -- HMAC -------------------------------------------------------------------------------------------------------------

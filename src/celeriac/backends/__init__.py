@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from celeriac.core.settings import Settings
 
 _DATABASES: Final = frozenset({"postgresql", "mysql", "mariadb"})
-_KNOWN: Final = (
-    "redis://, rediss://, db+postgresql://, db+mysql://, db+sqlite:///, rpc://, sqlite:///, memory:// or disabled://"
-)
+_KNOWN: Final = "redis://, rediss://, sentinel://, rediscluster://, db+postgresql://, db+mysql://, db+sqlite:///, rpc://, sqlite:///, memory:// or disabled://"
 
 
 def open_backend(url: str, settings: Settings, clock: Callable[[], float] = time.time) -> Backend:
@@ -30,7 +28,7 @@ def open_backend(url: str, settings: Settings, clock: Callable[[], float] = time
     """
     kind = scheme(url) or url.rstrip("/:")
     match kind:
-        case "redis" | "rediss":
+        case "redis" | "rediss" | "unix" | "redis+socket" | "sentinel" | "rediscluster":
             try:
                 from celeriac.backends.redis import RedisBackend
             except ModuleNotFoundError as error:

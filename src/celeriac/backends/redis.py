@@ -7,6 +7,8 @@ from celeriac.backends.redis_reader import RedisResultReader
 from celeriac.backends.redis_writer import RedisResultWriter
 from celeriac.core.settings import Settings
 from celeriac.transports.redis.address import parse_address
+from celeriac.transports.redis.cluster import key_options
+from celeriac.transports.redis.durability import durability_of
 from celeriac.transports.redis.results import ResultKeys
 
 
@@ -18,18 +20,20 @@ class RedisBackend:
 
     def __init__(self, url: str, settings: Settings) -> None:
         """Take the URL apart; nothing is connected yet. Raises `ImproperlyConfigured`."""
-        self._address = parse_address(url)
-        self._keys = ResultKeys(settings.result_backend_transport_options)
+        options = settings.result_backend_transport_options
+        self._address = parse_address(url, options)
+        self._keys = ResultKeys(key_options(url, options))
         self._connect_timeout_s = settings.broker_connection_timeout
+        self._durability = durability_of(settings)
 
     def reader(self) -> RedisResultReader:
-        return RedisResultReader(self._address, self._keys, self._connect_timeout_s)
+        return RedisResultReader(self._address, self._keys, self._connect_timeout_s, self._durability)
 
     def listener(self) -> RedisResultListener:
         return RedisResultListener(self._address, self._keys, self._connect_timeout_s)
 
     def writer(self) -> RedisResultWriter:
-        return RedisResultWriter(self._address, self._keys, self._connect_timeout_s)
+        return RedisResultWriter(self._address, self._keys, self._connect_timeout_s, self._durability)
 
     def shown_url(self) -> str:
         return self._address.shown

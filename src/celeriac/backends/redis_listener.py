@@ -69,6 +69,7 @@ class RedisResultListener:
             while not connection.closed.done():
                 await asyncio.wait([connection.closed], timeout=_SIGN_OF_LIFE_EVERY_S)
                 if not connection.closed.done():
+                    await connection.confirm(self._address)
                     await connection.call("PING")
         raise BackendUnavailable(f"Redis at {self._address.shown} was lost: {connection.closed.result()}")
 

@@ -12,6 +12,7 @@ from celeriac.transports.redis import chords
 from celeriac.transports.redis.address import Address
 from celeriac.transports.redis.batches import KEYS_AT_ONCE, slices
 from celeriac.transports.redis.blocking import Pool
+from celeriac.transports.redis.durability import Durability
 from celeriac.transports.redis.errors import backend_errors
 from celeriac.transports.redis.protocol import Word
 from celeriac.transports.redis.results import ResultKeys, kept_s, record_batches
@@ -27,10 +28,13 @@ class RedisResultReader:
     Every operation raises `BackendUnavailable`.
     """
 
-    def __init__(self, address: Address, keys: ResultKeys, connect_timeout_s: float) -> None:
+    def __init__(
+        self, address: Address, keys: ResultKeys, connect_timeout_s: float, durability: Durability | None = None
+    ) -> None:
+        """`durability`: how secure what is written must be; what is not in time raises `BackendUnavailable`, though it was written."""
         self._keys = keys
         self._chord_keys = [keys.open_chords]
-        self._pool = Pool(address, connect_timeout_s)
+        self._pool = Pool(address, connect_timeout_s, durability)
         self._errors = backend_errors(address)
 
     # -- results -----------------------------------------------------------------------------------------------------
@@ -47,7 +51,7 @@ class RedisResultReader:
     def store(self, records: Sequence[Record]) -> None:
         """Store records; a stored SUCCESS stays. Idempotent."""
         for words in record_batches(self._keys, records):
-            self._run("store", [], words)
+            self._run("store", [], words, durably=True)
 
     def forget(self, ids: Sequence[str]) -> None:
         """Delete results. Idempotent."""
@@ -59,7 +63,7 @@ class RedisResultReader:
     def save_group(self, group_id: str, payload: bytes, expires_s: float | None) -> None:
         """Keep the document of a group. Idempotent."""
         expiry: list[Word] = [] if expires_s is None else ["EX", kept_s(expires_s)]
-        self._ask(["SET", self._keys.group(group_id), payload, *expiry])
+        self._ask(["SET", self._keys.group(group_id), payload, *expiry], durably=True)
 
     def fetch_group(self, group_id: str) -> bytes | None:
         """Return the document of a saved group."""
@@ -76,11 +80,12 @@ class RedisResultReader:
     def open_chords(self, openings: Sequence[ChordOpening]) -> None:
         """Set the sizes of chords; see `ResultReader.open_chords`. Idempotent."""
         for words in chords.opening_batches(self._keys, openings):
-            self._run("open_chords", self._chord_keys, words)
+            self._run("open_chords", self._chord_keys, words, durably=True)
 
     def extend_chord(self, group_id: str, member_id: str, expires_s: float | None) -> None:
         """Have an open chord wait for one more member. Idempotent for each `member_id`."""
-        self._run("extend_chord", self._chord_keys, chords.extension_words(self._keys, group_id, member_id, expires_s))
+        words = chords.extension_words(self._keys, group_id, member_id, expires_s)
+        self._run("extend_chord", self._chord_keys, words, durably=True)
 
     def chords(self, group_ids: Sequence[str] | None = None, limit: int = 100) -> list[ChordState]:
         """Return open chords, those first that have seen no progress for longest; with `group_ids` only these.
@@ -114,10 +119,10 @@ class RedisResultReader:
         """Close the connections; idempotent."""
         self._pool.close()
 
-    def _ask(self, *commands: Sequence[Word]) -> list[Any]:
+    def _ask(self, *commands: Sequence[Word], durably: bool = False) -> list[Any]:
         with self._errors:
-            return self._pool.ask(*commands, deadline=time.monotonic() + _CALL_S)
+            return self._pool.ask(*commands, deadline=time.monotonic() + _CALL_S, durably=durably)
 
-    def _run(self, script: str, keys: Sequence[str], words: Sequence[Word]) -> Any:
+    def _run(self, script: str, keys: Sequence[str], words: Sequence[Word], durably: bool = False) -> Any:
         with self._errors:
-            return self._pool.run(script, keys, *words, deadline=time.monotonic() + _CALL_S)
+            return self._pool.run(script, keys, *words, deadline=time.monotonic() + _CALL_S, durably=durably)

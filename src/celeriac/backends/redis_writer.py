@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from celeriac.core.effects import Record
 from celeriac.core.workflow import ChordOpening, ChordState, Collected, Part
@@ -12,9 +13,15 @@ from celeriac.transports.redis import chords
 from celeriac.transports.redis.address import Address
 from celeriac.transports.redis.batches import KEYS_AT_ONCE, slices
 from celeriac.transports.redis.connection import Connection
+from celeriac.transports.redis.durability import Durability
 from celeriac.transports.redis.errors import backend_errors
 from celeriac.transports.redis.protocol import Word, raise_errors
 from celeriac.transports.redis.results import ResultKeys, record_batches
+
+logger = logging.getLogger(__name__)
+
+_TO_BE_SECURED: Final = frozenset({"join", "open_chords", "store"})
+"""What happens before a task is acknowledged; later steps may be made again."""
 
 
 class RedisResultWriter:
@@ -23,7 +30,12 @@ class RedisResultWriter:
     Every operation raises `BackendUnavailable`.
     """
 
-    def __init__(self, address: Address, keys: ResultKeys, connect_timeout_s: float) -> None:
+    def __init__(
+        self, address: Address, keys: ResultKeys, connect_timeout_s: float, durability: Durability | None = None
+    ) -> None:
+        """`durability`: how secure results and parts must be before their tasks are acknowledged, if that comes in time."""
+        self._durability = durability
+        self._was_secure = True
         self._address = address
         self._keys = keys
         self._chord_keys = [keys.open_chords]
@@ -85,10 +97,27 @@ class RedisResultWriter:
     async def _run(self, script: str, keys: Sequence[str], words: Sequence[Word]) -> Any:
         with self._errors:
             connection = await self._connected()
-            return await connection.run_surely(connection.scripts.named(script), keys, *words)
+            reply = await connection.run_surely(connection.scripts.named(script), keys, *words)
+            if script in _TO_BE_SECURED:
+                self._note(await connection.secure(self._durability))
+            return reply
+
+    def _note(self, shortfall: str | None) -> None:
+        """Log once when results are no longer secure: without a replica, tasks are to end all the same."""
+        if shortfall is not None and self._was_secure:
+            logger.warning("Redis at %s took results, but %s; a failover may lose them", self._address.shown, shortfall)
+        self._was_secure = shortfall is None
 
     async def _connected(self) -> Connection:
         async with self._connecting:
+            if self._connection is not None and self._connection.is_open:
+                await self._connection.confirm(self._address)
             if self._connection is None or not self._connection.is_open:
-                self._connection = await Connection.connect(self._address, self._connect_timeout_s)
+                connection = await Connection.connect(self._address, self._connect_timeout_s)
+                try:
+                    await connection.check_durability(self._durability)
+                except BaseException:
+                    connection.close()
+                    raise
+                self._connection = connection
             return self._connection

@@ -22,9 +22,9 @@ from celeriac.core.settings import Settings
 from celeriac.core.states import SUCCESS
 from celeriac.core.urls import mask, scheme
 from celeriac.exceptions import BackendUnavailable, ImproperlyConfigured, OperationalError
-from celeriac.transports.amqp.address import Address, parse
 from celeriac.transports.amqp.aio import CONSUME_CHANNEL, AsyncConnection
 from celeriac.transports.amqp.blocking import connection_name
+from celeriac.transports.amqp.nodes import Nodes
 from celeriac.transports.amqp.outbox import Publish
 from celeriac.transports.amqp.protocol import methods
 from celeriac.transports.amqp.protocol.errors import CodecError
@@ -48,7 +48,7 @@ class _Status(Struct):
 def _is_success(document: bytes) -> bool:
     try:
         return msgspec.json.decode(document, type=_Status).status == SUCCESS
-    except (msgspec.DecodeError, msgspec.ValidationError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return False  # whatever it is, it does not stand in the way of a better one
 
 
@@ -59,7 +59,7 @@ class RpcBackend:
     counts_chords = False
 
     def __init__(self, settings: Settings) -> None:
-        self._address = _broker_address(settings)
+        self._nodes = _broker_nodes(settings)
         self._settings = settings
         kept = settings.result_backend_transport_options.get("kept_results", KEPT_RESULTS)
         if not isinstance(kept, int) or kept < 1:
@@ -74,22 +74,22 @@ class RpcBackend:
 
     def listener(self) -> RpcListener:
         """Return a listener with a reply queue of its own."""
-        return RpcListener(self._address, self._settings, self._arrived)
+        return RpcListener(self._nodes, self._settings, self._arrived)
 
     def writer(self) -> RpcWriter:
         """Return a side that sends results."""
-        return RpcWriter(self._address, self._settings)
+        return RpcWriter(self._nodes, self._settings)
 
     def shown_url(self) -> str:
         """Return the URL with the password masked."""
-        return f"rpc:// over {self._address.shown}"
+        return f"rpc:// over {self._nodes.shown}"
 
 
-def _broker_address(settings: Settings) -> Address:
+def _broker_nodes(settings: Settings) -> Nodes:
     url = settings.broker_url or ""
     kind = scheme(url)
     if kind in ("amqp", "amqps", "pyamqp"):
-        return parse(url)
+        return Nodes.of(url, settings.broker_failover_strategy)
     if kind in ("redis", "rediss"):
         raise ImproperlyConfigured(
             f"result backend rpc:// sends results over RabbitMQ, but broker_url is {mask(url)};"
@@ -189,9 +189,9 @@ class RpcListener:
     Runs in one event loop.
     """
 
-    def __init__(self, address: Address, settings: Settings, arrived: Arrived) -> None:
+    def __init__(self, nodes: Nodes, settings: Settings, arrived: Arrived) -> None:
         self.reply_to: str | None = str(uuid.uuid4())
-        self._address = address
+        self._nodes = nodes
         self._settings = settings
         self._arrived = arrived
         self._watched: set[str] = set()
@@ -222,7 +222,7 @@ class RpcListener:
     async def _start(self) -> None:
         assert self.reply_to is not None
         self._connection = await AsyncConnection.open(
-            self._address,
+            self._nodes,
             self,
             heartbeat_s=self._settings.broker_heartbeat,
             timeout_s=self._settings.broker_connection_timeout,
@@ -317,8 +317,8 @@ class RpcWriter(UncountedWriter):
 
     shown = "rpc://"
 
-    def __init__(self, address: Address, settings: Settings) -> None:
-        self._address = address
+    def __init__(self, nodes: Nodes, settings: Settings) -> None:
+        self._nodes = nodes
         self._settings = settings
         self._connection: AsyncConnection | None = None
         self._connecting = asyncio.Lock()
@@ -361,7 +361,7 @@ class RpcWriter(UncountedWriter):
             if connection is None or not connection.usable:
                 self._drop()
                 connection = self._connection = await AsyncConnection.open(
-                    self._address,
+                    self._nodes,
                     self,
                     heartbeat_s=self._settings.broker_heartbeat,
                     timeout_s=self._settings.broker_connection_timeout,

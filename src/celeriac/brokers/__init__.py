@@ -25,7 +25,7 @@ def open_broker(
     Raises `ImproperlyConfigured` for an unknown scheme, and when the library that the scheme needs is not installed.
     """
     match scheme(url):
-        case "redis" | "rediss":
+        case "redis" | "rediss" | "unix" | "redis+socket" | "sentinel" | "rediscluster":
             try:
                 from celeriac.brokers.redis.broker import RedisBroker
             except ModuleNotFoundError as error:
@@ -46,5 +46,6 @@ def open_broker(
 
             return MemoryBroker(url, settings, clock, lease_clock=time.monotonic, queues=queues)
     raise ImproperlyConfigured(
-        f"broker URL {mask(url)!r} has no known scheme; use redis://, rediss://, amqp://, amqps://, sqlite:/// or memory://"
+        f"broker URL {mask(url)!r} has no known scheme; use redis://, rediss://, sentinel://,"
+        " rediscluster://, amqp://, amqps://, sqlite:/// or memory://"
     )

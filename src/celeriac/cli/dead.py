@@ -15,7 +15,7 @@ from celeriac.cli.output import Column, age, confirm, counted, iso, moment, note
 from celeriac.cli.params import NAMES, POSITIVE
 from celeriac.cli.queues import known_queues
 from celeriac.cli.target import Target, target_options
-from celeriac.core.headers import CRASHES, LOSSES
+from celeriac.core.headers import CRASHES, LOSSES, SENSITIVE
 from celeriac.core.message import DeadLetter
 from celeriac.core.ports import Admin
 
@@ -79,15 +79,16 @@ def list_(ctx: click.Context, *, names: tuple[str, ...] | None, limit: int, as_j
 @queues_option
 @click.argument("letter_id", metavar="ID")
 @json_option
+@click.option("--reveal", is_flag=True, help="Show the body, too, of a task that has sensitive arguments.")
 @click.pass_context
-def show(ctx: click.Context, *, names: tuple[str, ...] | None, letter_id: str, as_json: bool) -> None:
+def show(ctx: click.Context, *, names: tuple[str, ...] | None, letter_id: str, as_json: bool, reveal: bool) -> None:
     """Show all of one parked message."""
     with ctx.ensure_object(Target).admin() as (app, admin):
         letter = _find(admin, names or known_queues(app, admin), letter_id)
     if as_json:
-        print_json({**_as_dict(letter), "headers": _headers(letter), "body": _body(letter)})
+        print_json({**_as_dict(letter), "headers": _headers(letter), "body": _body(letter, reveal)})
     else:
-        print_fields(_fields(letter))
+        print_fields(_fields(letter, reveal))
 
 
 @dead.command()
@@ -206,8 +207,10 @@ def _as_dict(letter: DeadLetter) -> dict[str, Any]:
     }
 
 
-def _body(letter: DeadLetter) -> Any:
-    """Return the body as JSON where it is some, else as text, else in base64."""
+def _body(letter: DeadLetter, reveal: bool) -> Any:
+    """Return the body as JSON where it is some, else as text, else in base64; a sensitive one only if it is to be revealed."""
+    if _headers(letter).get(SENSITIVE) and not reveal:
+        return "<sensitive: see --reveal>"
     body = letter.message.body if letter.message is not None else letter.raw
     try:
         return json.loads(body)
@@ -219,7 +222,7 @@ def _body(letter: DeadLetter) -> Any:
         return base64.b64encode(body).decode("ascii")
 
 
-def _fields(letter: DeadLetter) -> Iterator[tuple[str, object]]:
+def _fields(letter: DeadLetter, reveal: bool) -> Iterator[tuple[str, object]]:
     headers = _headers(letter)
     yield "id", letter.id
     yield "queue", letter.queue
@@ -237,6 +240,6 @@ def _fields(letter: DeadLetter) -> Iterator[tuple[str, object]]:
     yield "sent by", headers.get("origin") or "-"
     yield "arguments", f"{headers.get('argsrepr') or '()'} {headers.get('kwargsrepr') or '{}'}"
     yield "content", f"{letter.message.content_type}, {len(letter.message.body)} bytes"
-    body = _body(letter)
+    body = _body(letter, reveal)
     text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
     yield "body", text if len(text) <= SHOWN_BODY_BYTES else f"{text[:SHOWN_BODY_BYTES]}... (all of it: --json)"

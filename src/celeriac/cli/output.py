@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from celeriac.cli.errors import CommandError
+from celeriac.core.printable import one_line
 
 
 class Column(NamedTuple):
@@ -83,15 +83,7 @@ def confirm(question: str, refused: str = "nothing was deleted; to delete withou
 
 def clean(text: str) -> str:
     """Make control characters harmless: a message may hold anything, a terminal obeys some of it."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Zl", "Zp") else _escaped(char) for char in text
-    )
-
-
-def _escaped(char: str) -> str:
-    return " " if char in "\t\n" else char.encode("unicode_escape").decode("ascii")
+    return one_line(text)
 
 
 def age(seconds: float | None) -> str:

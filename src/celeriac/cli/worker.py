@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 
 from celeriac.cli.banner import banner_lines
+from celeriac.cli.cautions import app_urls, cautions
 from celeriac.cli.errors import FAILED, USAGE, CommandError
 from celeriac.cli.params import COUNT, NAMES, POSITIVE, SECONDS
 from celeriac.cli.target import Target, target_options
@@ -148,6 +149,9 @@ def worker(
         logger.warning(
             "the embedded broker is for development, and for one machine; use Redis or RabbitMQ in production"
         )
+    for name, url in app_urls(app).items():
+        for line in cautions(name, url):
+            logger.warning("%s", line)
     _reach(app, made.queues, wait_s)
     if not logs_itself:
         log_printed(app)

@@ -38,6 +38,7 @@ from celeriac.client.locations import Locations, locate
 from celeriac.client.log_setup import Logging
 from celeriac.client.naming import gen_task_name
 from celeriac.client.options import CallOptions, TaskOptions
+from celeriac.client.publish_buffer import BufferLimits, PublishBuffer
 from celeriac.client.registry import TaskRegistry
 from celeriac.client.result_base import ResultBase
 from celeriac.client.sending import Sender
@@ -455,9 +456,19 @@ class Celeriac(AppExtras):
         here = self._by_process.get(pid)
         if here is None:
             # `setdefault` settles a race of two threads; making one opens nothing.
-            made = Connections(self._open_broker, self._open_backend, lambda: self.content.results)
+            made = Connections(
+                self._open_broker,
+                self._open_backend,
+                lambda: self.content.results,
+                lambda: BufferLimits.of(self.settings),
+            )
             here = self._by_process.setdefault(pid, made)
         return here
+
+    @property
+    def publish_buffer(self) -> PublishBuffer:
+        """The calls that wait in this process for a broker that is away: `len()` of it, and its `bytes`."""
+        return self._connections.buffer
 
     @property
     def _reader(self) -> ResultReader:
@@ -470,7 +481,7 @@ class Celeriac(AppExtras):
     def close(self) -> None:
         """Send what coroutines have handed over, and close this process's connections; the next use opens new ones.
 
-        Idempotent.  Blocks up to `publish_timeout_s`.
+        Idempotent.  Blocks up to `publish_timeout_s`, and `publish_buffer_exit_wait_s` more where calls wait for the broker.
         """
         here = self._by_process.pop(os.getpid(), None)
         if here is not None:

@@ -10,9 +10,10 @@ from typing import Final
 
 from msgspec import Struct
 
+from celeriac.client.publish_buffer import PublishBuffer
 from celeriac.client.publisher import Publisher, RetryPolicy
 from celeriac.core.message import Message
-from celeriac.exceptions import BrokerUnavailable, PublishTimeout, Unroutable
+from celeriac.exceptions import BrokerFull, BrokerUnavailable, PublishBufferFull, PublishTimeout, Unroutable
 
 BATCH_MAX: Final = 1000
 """Messages in one round trip; beyond that a batch only gets slower to confirm, not cheaper."""
@@ -41,7 +42,7 @@ class AsyncPublisher:
     success or its own error; 4. end when the publisher is closed, after what was handed over before.
     """
 
-    def __init__(self, publisher: Publisher) -> None:
+    def __init__(self, publisher: Publisher | PublishBuffer) -> None:
         self._publisher = publisher
         self._waiting: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -130,6 +131,12 @@ class AsyncPublisher:
         timeout_s = max(entry.deadline for entry in live) - now
         try:
             self._publisher.publish([entry.message for entry in live], timeout_s, policy)
+        except PublishBufferFull as error:
+            if len(live) > 1:  # for some of them there may be room
+                for entry in live:
+                    self._send([entry], policy)
+            else:
+                _wake(live, error)
         except Unroutable as error:
             _wake([entry for entry in live if entry.message.id not in error.ids], None)
             _wake([entry for entry in live if entry.message.id in error.ids], error)
@@ -169,7 +176,7 @@ def _conclude(futures: list[asyncio.Future[None]], error: Exception | None) -> N
 
 def _own_copy(error: Exception) -> Exception:
     """Return an exception for one caller alone: one object raised in many places would mix up their tracebacks."""
-    if type(error) in (BrokerUnavailable, PublishTimeout):
+    if type(error) in (BrokerFull, BrokerUnavailable, PublishTimeout):
         copy = type(error)(*error.args)
         copy.__cause__ = error.__cause__
         return copy

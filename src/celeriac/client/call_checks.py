@@ -36,6 +36,8 @@ class _Checked(Struct):
     group_id: str | None = None
     group_index: int | None = None
     retries: Annotated[int, Meta(ge=0)] | None = None
+    argsrepr: str | None = None
+    kwargsrepr: str | None = None
 
 
 _CHECKED: Final = frozenset(_Checked.__struct_fields__)

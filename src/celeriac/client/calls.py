@@ -19,12 +19,14 @@ from celeriac.client.canvas.signature import as_signatures
 from celeriac.client.content import check_call
 from celeriac.client.context import OWN_HEADERS, Request, running_request
 from celeriac.client.options import CALL_OPTIONS
+from celeriac.client.redaction import Redaction, redaction_of
 from celeriac.client.stamps import carried, take_stamps
 from celeriac.client.task_limits import LimitHeaders, limit_headers_of
+from celeriac.core.headers import SENSITIVE
 from celeriac.core.ids import uuid7
 from celeriac.core.routing import DESTINATION, Route, find_destination
 from celeriac.exceptions import ArgumentError, EncodeError, MessageTooLarge, QueueNotFound
-from celeriac.wire import serializers, task_v2
+from celeriac.wire import serializers, signing, task_v2
 
 if TYPE_CHECKING:
     from celeriac.client.app import Celeriac
@@ -65,6 +67,8 @@ class Defaults(Struct):
     """Makes the name that logs and monitors show, for tasks that want another one."""
     limit_headers: LimitHeaders | None = None
     """Makes the headers by which limits tell calls apart, for tasks that have such."""
+    redaction: Redaction | None = None
+    """Hides sensitive arguments, for tasks that have such."""
 
 
 def _route(app: Celeriac, way: dict[str, Any]) -> Route | None:
@@ -135,6 +139,7 @@ def defaults_of_task(task: Task[Any, Any], app: Celeriac, found: dict[str, Any] 
         conversion=task.conversion,
         name_shadow=task.shadow_name if task.names_shadow else None,
         limit_headers=limit_headers_of(task),
+        redaction=redaction_of(task),
     )
 
 
@@ -208,6 +213,8 @@ def build_message(
         call.shadow = defaults.name_shadow(args, kwargs, options)
     if defaults.limit_headers is not None:
         call.headers = {**call.headers, **defaults.limit_headers(args, kwargs)}
+    if defaults.redaction is not None:
+        _hide(app, call, defaults.redaction)
     if running is not None:
         call.parent_id = call.parent_id or running.id
         call.root_id = call.root_id or running.root_id or running.id
@@ -218,6 +225,15 @@ def build_message(
     if call.reply_to is None and not call.ignore_result:
         call.reply_to = (running.reply_to if running is not None else None) or app.reply_to
     return _encode(app, call, now)
+
+
+def _hide(app: Celeriac, call: task_v2.Call, redaction: Redaction) -> None:
+    call.headers = {**call.headers, SENSITIVE: True}
+    if signing.is_sealed(call.serializer):
+        return  # nothing of it is shown anyhow
+    args, kwargs = redaction.texts(call.args, call.kwargs, app.settings.task_repr_maxlevels)
+    call.argsrepr = args if call.argsrepr is None else call.argsrepr
+    call.kwargsrepr = kwargs if call.kwargsrepr is None else call.kwargsrepr
 
 
 def _call_with_options(
@@ -271,6 +287,8 @@ def _call_with_options(
         stamped_headers=list(stamps) or None,
         stamps=stamps,
         origin=app.origin,
+        argsrepr=get("argsrepr"),
+        kwargsrepr=get("kwargsrepr"),
     )
     if delivery_mode is not None:
         call.delivery_mode = delivery_mode

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from celeriac.client.async_publisher import AsyncPublisher
+from celeriac.client.publish_buffer import BufferLimits, PublishBuffer
 from celeriac.client.publisher import Publisher
 from celeriac.client.result_waiter import ResultWaiter
 
@@ -27,14 +28,17 @@ class Connections:
         open_broker: Callable[[], Broker],
         open_backend: Callable[[], Backend],
         result_format: Callable[[], ResultFormat],
+        buffer_limits: Callable[[], BufferLimits],
     ) -> None:
         self._open_broker = open_broker
         self._open_backend = open_backend
         self._result_format = result_format
+        self._buffer_limits = buffer_limits
         self._opening = threading.RLock()  # one may need another
         self._broker: Broker | None = None
         self._backend: Backend | None = None
         self._publisher: Publisher | None = None
+        self._buffer: PublishBuffer | None = None
         self._async_publisher: AsyncPublisher | None = None
         self._reader: ResultReader | None = None
         self._waiter: ResultWaiter | None = None
@@ -80,12 +84,21 @@ class Connections:
         return self._publisher
 
     @property
+    def buffer(self) -> PublishBuffer:
+        """The one buffer before it, which passes everything on where the settings want none."""
+        if self._buffer is None:
+            with self._opening:
+                if self._buffer is None:
+                    self._buffer = PublishBuffer(self.publisher, self._buffer_limits())
+        return self._buffer
+
+    @property
     def async_publisher(self) -> AsyncPublisher:
         """The one publisher for coroutines."""
         if self._async_publisher is None:
             with self._opening:
                 if self._async_publisher is None:
-                    self._async_publisher = AsyncPublisher(self.publisher)
+                    self._async_publisher = AsyncPublisher(self.buffer)
         return self._async_publisher
 
     @property
@@ -117,12 +130,15 @@ class Connections:
         """Send what waits, within `timeout_s` seconds, and close all. Idempotent."""
         with self._opening:
             async_publisher, self._async_publisher = self._async_publisher, None
+            buffer, self._buffer = self._buffer, None
             publisher, self._publisher = self._publisher, None
             reader, self._reader = self._reader, None
             waiter, self._waiter = self._waiter, None
             parts, self._parts = self._parts, {}
         if async_publisher is not None:
             async_publisher.close(timeout_s)
+        if buffer is not None:
+            buffer.close()
         if waiter is not None:
             waiter.close(timeout_s)
         if publisher is not None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("celeriac.worker")
 
 SIGNED: Final = (signing.X509, signing.HMAC)
+"""Serializers that sign bodies and results."""
 
 
 class Content:
@@ -32,22 +33,35 @@ class Content:
         self.settings: Final = settings
         self.keys: Final = KeyRing(settings)
         accept = settings.accept_content if settings.result_accept_content is None else settings.result_accept_content
-        self._signed: Final = frozenset({*SIGNED, signing.X509_TYPE, signing.HMAC_TYPE})
         self.results: Final = ResultFormat(
             serializer=settings.result_serializer,
             accept=tuple(accept),
             compression=settings.result_compression,
             keys=self.keys,
+            unfolded_max_bytes=settings.result_unfolded_max_bytes,
         )
+        accepted = {serializers.content_type_of(word) for word in settings.accept_content}
+        hmac_only, required = accepted == {signing.HMAC_TYPE}, settings.security_require_signature
+        self.requires_signatures: Final = settings.security_sign_messages or hmac_only if required is None else required
+        """Whether tasks, revocations and rates are refused that are not signed."""
+        self.may_require_signatures: Final = self.requires_signatures or (
+            signing.HMAC_TYPE in accepted and required is not False
+        )
+        """Whether there may be messages that are refused without a signature."""
+        self.signs_control: Final = settings.security_sign_messages or (
+            serializers.content_type_of(settings.task_serializer) == signing.HMAC_TYPE
+        )
+        """Whether revocations and rates are signed."""
 
     @property
     def signs_results(self) -> bool:
-        """Whether results are signed, so that nobody else can have written what is read."""
-        return self.results.serializer in self._signed
+        """Whether results are signed or sealed, so that nobody else can have written what is read."""
+        return serializers.is_wrapping(self.results.serializer)
 
     def carrier(self, serializer: str) -> str:
-        """Return the name of the serializer that writes the values themselves: of a signed one, what is inside."""
-        return serializers.name_of(self.settings.security_serializer if serializer in self._signed else serializer)
+        """Return the name of the serializer that writes the values themselves: of a signed or sealed one, what is inside."""
+        inner = self.settings.security_serializer
+        return serializers.name_of(inner if serializers.is_wrapping(serializer) else serializer)
 
 
 def check_compression(name: str, method: Any) -> None:
@@ -99,8 +113,10 @@ def check_worker(app: Celeriac) -> None:
     used = {serializers.content_type_of(word) for word in (*settings.accept_content, *results.accept)}
     if signing.X509_TYPE in used:
         app.content.keys.x509()
-    if signing.HMAC_TYPE in used:
+    if signing.HMAC_TYPE in used or app.content.requires_signatures:
         app.content.keys.hmac()
+    if signing.SEALED_TYPE in used:
+        app.content.keys.sealing()
     if serializers.content_type_of("pickle") in used and os.geteuid() == 0:
         logger.warning("this worker reads pickle and runs as root: whoever can write to the broker is root here")
     if serializers.content_type_of("yaml") in used:

@@ -17,7 +17,8 @@ OWN_HEADERS: Final = frozenset(
         "lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit", "root_id",
         "parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result", "replaced_task_nesting", "stamped_headers",
         "stamps", "compression", "celeriac_crashes", "celeriac_losses", "celeriac_unique",
-        "celeriac_rate_limit_key", "celeriac_max_concurrency_key", "celeriac_slot",
+        "celeriac_rate_limit_key", "celeriac_max_concurrency_key", "celeriac_slot", "celeriac_signature",
+        "celeriac_sensitive",
     }
 )  # fmt: skip
 """Headers that the protocol defines; what else a message carries was put there by its sender."""

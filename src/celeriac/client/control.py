@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from celeriac.client import left_out, rate_board
+from celeriac.client.signing import sign_revocations
 from celeriac.client.stop_signals import signal_name
 from celeriac.client.withdrawing import conclude_withdrawn
 from celeriac.core.message import Message, Revocation
@@ -134,6 +135,7 @@ class Control:
         revocations = [Revocation(one, expires_at, bool(terminate), name) for one in dict.fromkeys(ids)]
         if not revocations:
             return
+        revocations = sign_revocations(self._app, revocations)
         admin = self._app.broker.admin()
         try:
             admin.revoke(revocations)

@@ -1,4 +1,4 @@
-"""The keys that sign and verify an app's messages, read from its settings and files when they are first needed."""
+"""The keys that sign, verify and seal an app's messages, read from its settings and files when they are first needed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from celeriac.exceptions import ImproperlyConfigured
+from celeriac.wire.sealing import SealingKeys
 from celeriac.wire.signing_hmac import HmacKeys
 from celeriac.wire.x509 import X509Keys
 
@@ -24,19 +25,38 @@ class KeyRing:
         self._lock = threading.Lock()
         self._hmac: HmacKeys | None = None
         self._x509: X509Keys | None = None
+        self._sealing: SealingKeys | None = None
 
     @property
     def inner(self) -> str:
-        """Name of the serializer whose bytes are signed."""
+        """Name of the serializer whose bytes are signed or sealed."""
         return self._settings.security_serializer
 
     def hmac(self) -> HmacKeys:
-        """Return the keys of the serializer `hmac`. Raises `ImproperlyConfigured`."""
+        """Return the keys of the serializer `hmac` and of signed messages. Raises `ImproperlyConfigured`."""
         if self._hmac is None:
             with self._lock:
                 if self._hmac is None:
-                    self._hmac = HmacKeys(_hmac_keys(self._settings.security_hmac_key))
+                    self._hmac = HmacKeys(
+                        _shared_keys(
+                            "security_hmac_key", self._settings.security_hmac_key, self._settings.security_hmac_key_file
+                        )
+                    )
         return self._hmac
+
+    def sealing(self) -> SealingKeys:
+        """Return the keys of the serializer `sealed`. Raises `ImproperlyConfigured`."""
+        if self._sealing is None:
+            with self._lock:
+                if self._sealing is None:
+                    self._sealing = SealingKeys(
+                        _shared_keys(
+                            "security_encryption_key",
+                            self._settings.security_encryption_key,
+                            self._settings.security_encryption_key_file,
+                        )
+                    )
+        return self._sealing
 
     def x509(self) -> X509Keys:
         """Return the keys of the serializer `auth`. Blocks while files are read. Raises `ImproperlyConfigured`."""
@@ -47,18 +67,23 @@ class KeyRing:
         return self._x509
 
 
-def _hmac_keys(given: Any) -> list[bytes]:
+def _shared_keys(name: str, given: Any, file: str | None) -> list[bytes]:
+    """Return the keys that a setting says, or the file that another one names. Raises `ImproperlyConfigured`."""
+    if given is not None and file is not None:
+        raise ImproperlyConfigured(f"{name} and {name}_file are both set: give the keys in one place")
+    if file is not None:
+        lines = (line.strip() for line in _read(f"{name}_file", file).splitlines())
+        return [line for line in lines if line and not line.startswith(b"#")]
     if given is None:
-        raise ImproperlyConfigured(
-            "the serializer 'hmac' needs the setting security_hmac_key: a secret of 16 bytes or more"
+        user = (
+            "the serializer 'sealed' needs" if name == "security_encryption_key" else "to sign or verify by HMAC needs"
         )
+        raise ImproperlyConfigured(f"{user} the setting {name} (or {name}_file): a secret of 16 bytes or more")
     keys = []
     for key in given if isinstance(given, list | tuple) else [given]:
         if not isinstance(key, str | bytes):
             # Never the value itself: it may be a key in some other form.
-            raise ImproperlyConfigured(
-                f"security_hmac_key takes text or bytes, or a list of those, not {type(key).__name__}"
-            )
+            raise ImproperlyConfigured(f"{name} takes text or bytes, or a list of those, not {type(key).__name__}")
         keys.append(key.encode() if isinstance(key, str) else key)
     return keys
 

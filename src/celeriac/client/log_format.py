@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from celeriac.client.context import running_request
+from celeriac.core.printable import cut, harmless, one_line
 
 TEXT_FORMAT: Final = "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s"
 TASK_FORMAT: Final = "[%(asctime)s: %(levelname)s/%(processName)s] %(task_name)s[%(task_id)s]: %(message)s"
@@ -24,6 +25,10 @@ _COLOURS: Final[Mapping[int, str]] = {
 }
 _DATA: Final[Mapping[str, str]] = {"name": "task", "id": "task_id"}
 """What our own lines call it -> what JSON calls it."""
+LINE_MAX_CHARS: Final = 16_384
+"""The longest message of our own loggers that is written as text."""
+_PROGRAMS: Final = ("celeriac.task.", "celeriac.redirected")
+"""Loggers below ours in which programs write: their texts are their own."""
 _OUR_LINES: Final = frozenset({"celeriac.app.trace", "celeriac.worker.strategy"})
 """Loggers whose `data` are fields of their own."""
 _OURS: Final = frozenset(
@@ -32,6 +37,10 @@ _OURS: Final = frozenset(
 _OF_EVERY_RECORD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "message", "asctime", "taskName", "task_name", "task_id", "data"
 }  # fmt: skip
+
+
+def _is_ours(logger: str) -> bool:
+    return logger.startswith("celeriac.") and not logger.startswith(_PROGRAMS)
 
 
 def add_task(record: logging.LogRecord) -> None:
@@ -68,6 +77,20 @@ class ColorFormatter(logging.Formatter):
             text = f"<a record of {record.name} could not be written: {type(error).__name__}: {error}; {record.msg!r:.200}>"
         colour = _COLOURS.get(record.levelno) if self.use_color else None
         return f"{colour}{text}{_RESET}" if colour else text
+
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name in `logging`
+        """Return the line of a record; what comes from messages can neither begin a line of its own nor command a terminal."""
+        if _is_ours(record.name):
+            record.message = cut(one_line(record.message), LINE_MAX_CHARS)
+        for field in ("task_name", "task_id"):
+            if isinstance(text := record.__dict__.get(field), str):
+                record.__dict__[field] = one_line(text)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the name in `logging`
+        """Return the text of an exception, without what commands a terminal."""
+        return harmless(super().formatException(ei))
 
 
 class TaskFormatter(ColorFormatter):

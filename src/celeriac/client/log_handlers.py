@@ -6,8 +6,9 @@ import contextlib
 import logging
 import os
 import sys
+from io import TextIOWrapper
 from logging.handlers import WatchedFileHandler
-from typing import TextIO
+from typing import TextIO, cast
 
 Target = str | os.PathLike[str] | TextIO | None
 """Where to: a file's name, a stream, or None for standard error."""
@@ -33,6 +34,10 @@ def _write_to_standard_error(handler: logging.Handler, record: logging.LogRecord
             stream.write(f"a log record could not be written: {error!r}\n{handler.format(record)}\n")
 
 
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 class StreamHandler(logging.StreamHandler[TextIO]):
     """Writes to a stream; what goes wrong with that harms nobody who logs."""
 
@@ -42,7 +47,14 @@ class StreamHandler(logging.StreamHandler[TextIO]):
 
 
 class FileHandler(WatchedFileHandler):
-    """Writes to a file, which it opens again when it was rotated away; what goes wrong with that harms nobody who logs."""
+    """Writes to a file, which it opens again when it was rotated away; what goes wrong with that harms nobody who logs.
+
+    A file that it has to make is for its user alone (0600), whatever the umask; one that is there keeps its mode.
+    """
+
+    def _open(self) -> TextIOWrapper:
+        opened = open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=_open_private)
+        return cast("TextIOWrapper", opened)  # the mode is one of a text file
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record; when the file can't be opened again, show it on standard error and try with the next."""

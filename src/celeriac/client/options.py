@@ -79,6 +79,7 @@ class TaskOptions(TypedDict, total=False):
     rate_limit_scope: Scope
     max_concurrency: int | None
     max_concurrency_key: LimitKey | None
+    sensitive: Sequence[str]
 
 
 TASK_OPTIONS: Final = tuple(TaskOptions.__annotations__)
@@ -122,6 +123,8 @@ class CallOptions(TypedDict, total=False):
     replaced_task_nesting: int
     delivery_mode: int | None
     stamped_headers: Collection[str] | None
+    argsrepr: str | None
+    kwargsrepr: str | None
 
 
 CALL_OPTIONS: Final = tuple(CallOptions.__annotations__)

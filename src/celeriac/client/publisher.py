@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from celeriac.core.message import Message
 from celeriac.core.ports import Producer
-from celeriac.exceptions import BrokerUnavailable, PublishTimeout
+from celeriac.exceptions import BrokerFull, BrokerUnavailable, PublishTimeout
 
 
 class RetryPolicy(Struct, frozen=True):
@@ -67,7 +67,8 @@ class Publisher:
     def publish(self, messages: Sequence[Message], timeout_s: float, policy: RetryPolicy = UNTIL_DEADLINE) -> None:
         """Send the messages, all of them, within `timeout_s` seconds.
 
-        Raises `BrokerUnavailable` when nothing was sent, `PublishTimeout` when that is not known.  Blocking.  Not idempotent.
+        Raises `BrokerUnavailable` when nothing was sent (`BrokerFull` at once), `PublishTimeout` when that is not known.  Blocking.
+        Not idempotent.
         """
         deadline = self._clock() + timeout_s
         attempt = 0
@@ -82,6 +83,8 @@ class Publisher:
                     f"{self._told(messages)} may or may not have arrived at {self._shown_url}: {error}; calling again with"
                     " the same task_id is safe"
                 ) from error
+            except BrokerFull as error:
+                raise BrokerFull(f"{self._told(messages)} was not sent: {error}") from error
             except BrokerUnavailable as error:
                 pause_s = policy.pause_s(attempt)
                 given_up = policy.max_retries is not None and attempt >= policy.max_retries

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from celeriac.client.signing import sign_rate
 from celeriac.coordination.limits import RateBoard, open_rate_board
 from celeriac.coordination.limits_memory import MemoryLimits, MemoryRateBoard
 from celeriac.coordination.location import coordination_url
@@ -30,7 +31,7 @@ def set_rate(app: Celeriac, task_name: str, rate: Rate) -> None:
         interval_of(rate)
     except ValueError as error:
         raise ArgumentError(f"rate_limit({task_name!r}): {error}") from None
-    _board(app).set_rate(task_name, str(rate or 0))
+    _board(app).set_rate(task_name, sign_rate(app, task_name, str(rate or 0)))
 
 
 def reset_rate(app: Celeriac, task_name: str) -> None:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 from celeriac.client.context import Request
 from celeriac.core import states
 from celeriac.core.effects import Effects, Record
-from celeriac.core.headers import CRASHES, LOSSES
+from celeriac.core.headers import CRASHES, LOSSES, SENSITIVE
 from celeriac.core.message import Message
 from celeriac.exceptions import NotResumable
-from celeriac.wire import result_meta
+from celeriac.wire import result_meta, signing
 
 if TYPE_CHECKING:
     from celeriac.client.app import Celeriac
@@ -39,6 +39,8 @@ def resumable_record(app: Celeriac, message: Message, request: Request, effects:
     Members of a chord have none: their chord has ended with them.
     """
     settings = app.settings
+    if message.headers.get(SENSITIVE) and not signing.is_sealed(message.content_type):
+        return None  # what nobody is to see is not left lying among the results
     is_step = bool(request.chain or request.parent_id)
     failed = effects.keep is not None and effects.keep.state == states.FAILURE
     if not (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from celeriac.client.call_checks import check_call_options
 from celeriac.client.options import CALL_OPTIONS, nearest
+from celeriac.client.redaction import as_shown
 from celeriac.core.retry import may_retry
 from celeriac.exceptions import MaxRetriesExceededError, Retry
 
@@ -46,8 +47,9 @@ def ask_for_retry(
     if not may_retry(limit, request.retries):
         if exc is not None:
             raise exc
+        shown_args, shown_kwargs = as_shown(task, request.args, request.kwargs)
         raise MaxRetriesExceededError(
-            f"Can't retry {task.name}[{request.id}] args:{tuple(request.args)} kwargs:{request.kwargs}:"
+            f"Can't retry {task.name}[{request.id}] args:{shown_args} kwargs:{shown_kwargs}:"
             f" it has used its {limit} retries",
             task_args=request.args,
             task_kwargs=request.kwargs,

@@ -12,6 +12,7 @@ from celeriac.client import calls, plans, result, unique
 from celeriac.client.announcing import announce_published, announce_publishing
 from celeriac.client.context import Request, result_tuple, running_request
 from celeriac.client.publisher import UNTIL_DEADLINE, RetryPolicy, make_retry_policy
+from celeriac.client.signing import sign_messages
 from celeriac.core.effects import Again, Record
 from celeriac.wire import result_meta
 
@@ -123,7 +124,11 @@ class Sender:
         policy = _retry_policy(options, settings)
         for message in messages:
             announce_publishing(message)
-        self._app._connections.publisher.publish(messages, settings.publish_timeout_s, policy)
+        sign_messages(self._app, messages)
+        connections = self._app._connections
+        # A task that can't send fails, and may be retried: that is safer than a message in the memory of its executor.
+        publisher = connections.buffer if running_request() is None else connections.publisher
+        publisher.publish(messages, settings.publish_timeout_s, policy)
         for message in messages:
             announce_published(message)
 
@@ -132,7 +137,12 @@ class Sender:
         settings = self._app.settings
         policy = _retry_policy(options, settings)
         announce_publishing(message)
-        await self._app._connections.async_publisher.publish(message, settings.publish_timeout_s, policy)
+        sign_messages(self._app, [message])
+        connections = self._app._connections
+        if settings.publish_buffer_max and running_request() is not None:  # as above
+            await asyncio.to_thread(connections.publisher.publish, [message], settings.publish_timeout_s, policy)
+        else:
+            await connections.async_publisher.publish(message, settings.publish_timeout_s, policy)
         announce_published(message)
 
     async def apublish_all(self, messages: Sequence[Message], options: Options) -> None:

@@ -31,6 +31,7 @@ from celeriac.client.options import (
 from celeriac.client.replacing import Replaced, make_replacement
 from celeriac.client.retrying import ask_for_retry
 from celeriac.client.task_handlers import TaskHandlers, check_handlers
+from celeriac.client.redaction import check_sensitive
 from celeriac.client.task_limits import TaskLimits, check_limit_keys, make_limits
 from celeriac.client.task_policy import make_policy
 from celeriac.client.transactional_calls import TransactionalCalls
@@ -159,6 +160,8 @@ class Task(TaskHandlers, TransactionalCalls[P, R], Generic[P, R]):
     """So many run at once, on all workers together."""
     max_concurrency_key: LimitKey | None = None
     """As `rate_limit_key`, for `max_concurrency`."""
+    sensitive: Sequence[str] = ()
+    """Parameters whose values are shown nowhere: stars stand for them in headers, logs, errors and results."""
 
     MaxRetriesExceededError: ClassVar[type[exceptions.MaxRetriesExceededError]] = exceptions.MaxRetriesExceededError
     """As in Celery, to be caught without an import; so with `OperationalError`."""
@@ -215,6 +218,7 @@ class Task(TaskHandlers, TransactionalCalls[P, R], Generic[P, R]):
             link, link_error: signatures to call when the task has succeeded or failed.
             time_limit, soft_time_limit: seconds, for this call.
             retry: False tries to publish once only; `retry_policy` shapes the attempts.
+            argsrepr, kwargsrepr: what logs and monitors show for the arguments; see also the option `sensitive` of tasks.
 
         Raises:
             ArgumentError: the arguments do not fit the signature, or are no plain data.
@@ -499,6 +503,7 @@ class Task(TaskHandlers, TransactionalCalls[P, R], Generic[P, R]):
             raise InvalidTaskError(f"task {name!r}: the signature of {self.run!r} can't be read: {error}") from None
         check_names(name, self.unique, self.binder)
         check_limit_keys(self)
+        check_sensitive(self)
         if bind and function is not None and len(inspect.signature(function).parameters) == 0:
             raise InvalidTaskError(f"task {name!r}: with bind=True the function's first parameter is the task itself")
         check_atomic(self)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from celeriac.client.signing import sign_messages
 from celeriac.core import states
 from celeriac.core.effects import Record
-from celeriac.core.headers import CRASHES, LOSSES, to_header
+from celeriac.core.headers import CRASHES, LOSSES, SIGNATURE, to_header
 from celeriac.core.message import Message
 from celeriac.core.revoking import REVOKED
 from celeriac.exceptions import CeleriacError, TaskRevokedError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from celeriac.client.app import Celeriac
 
 _OURS = "celeriac_"
-_COUNTS = frozenset({CRASHES, LOSSES})
+_COUNTS = frozenset({CRASHES, LOSSES, SIGNATURE})
 
 
 def conclude_withdrawn(app: Celeriac, messages: Sequence[Message]) -> list[Message | None]:
@@ -32,7 +33,9 @@ def conclude_withdrawn(app: Celeriac, messages: Sequence[Message]) -> list[Messa
         records = [_record(app, message) for message in kept if not _is_ready(app, ended.get(message.id))]
         if records:
             app._reader.store(records)
-    return [_marked(message) if _is_waited_for(app, message) else None for message in messages]
+    marked = [_marked(message) if _is_waited_for(app, message) else None for message in messages]
+    sign_messages(app, [message for message in marked if message is not None])
+    return marked
 
 
 def _ignores_result(app: Celeriac, message: Message) -> bool:

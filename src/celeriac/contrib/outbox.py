@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct, field
 
 from celeriac.client.announcing import announce_published
+from celeriac.client.signing import sign_messages
 from celeriac.client.transactional_calls import is_unique, send_unique, without_passed_time
 from celeriac.client.transactions import OutboxRow, OutboxState
 from celeriac.core.message import Message
@@ -223,6 +224,7 @@ class Relay:
         return None
 
     def _send(self, messages: list[Message]) -> None:
+        sign_messages(self._app, messages)  # only now: a signature has its time
         self._app._connections.publisher.publish(messages, self._app.settings.publish_timeout_s)
         for message in messages:
             announce_published(message)

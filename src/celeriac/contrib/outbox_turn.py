@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,12 +32,16 @@ class RelayTurn:
             if not database or ":memory:" in database or "mode=memory" in database:
                 yield True
                 return
-            with open(f"{database.removeprefix('file:').partition('?')[0]}-outbox-lock", "w") as file:
+            lock = f"{database.removeprefix('file:').partition('?')[0]}-outbox-lock"
+            file = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     yield False
                     return
                 yield True
+            finally:
+                os.close(file)
         finally:
             self._here.release()

@@ -13,6 +13,7 @@ from celeriac.core.settings import Settings
 from celeriac.exceptions import CoordinationUnavailable
 from celeriac.transports.redis.address import parse_address
 from celeriac.transports.redis.blocking import Pool
+from celeriac.transports.redis.cluster import key_options
 from celeriac.transports.redis.connection import Connection
 from celeriac.transports.redis.errors import Translator
 from celeriac.transports.redis.options import text_option
@@ -21,17 +22,18 @@ from celeriac.transports.redis.protocol import Word
 QUESTIONS_AT_ONCE: Final = 200
 
 
-def _base_key(settings: Settings) -> str:
-    return f"{text_option(settings.broker_transport_options, 'global_keyprefix', '')}celeriac:limits"
+def _base_key(url: str, settings: Settings) -> str:
+    options = key_options(url, settings.broker_transport_options)
+    return f"{text_option(options, 'global_keyprefix', '')}celeriac:limits"
 
 
 class RedisLimits:
     """A `LimitStore` in Redis, on a connection of its own. Belongs to one event loop."""
 
     def __init__(self, url: str, settings: Settings) -> None:
-        self._address = parse_address(url)
+        self._address = parse_address(url, settings.broker_transport_options)
         self._errors = Translator(self._address, CoordinationUnavailable)
-        self._base = _base_key(settings)
+        self._base = _base_key(url, settings)
         self._lease_s = settings.worker_lease_s
         self._timeout_s = settings.broker_connection_timeout
         self._connection: Connection | None = None
@@ -101,6 +103,8 @@ class RedisLimits:
 
     async def _connected(self) -> Connection:
         async with self._connecting:
+            if self._connection is not None and self._connection.is_open:
+                await self._connection.confirm(self._address)
             if self._connection is None or not self._connection.is_open:
                 if self._closed:
                     raise CoordinationUnavailable(f"the limits at {self._address.shown} are closed")
@@ -112,9 +116,9 @@ class RedisRateBoard:
     """A `RateBoard` in Redis. Thread-safe, blocking up to `publish_timeout_s`."""
 
     def __init__(self, url: str, settings: Settings) -> None:
-        address = parse_address(url)
+        address = parse_address(url, settings.broker_transport_options)
         self._errors = Translator(address, CoordinationUnavailable)
-        self._key = f"{_base_key(settings)}:rates"
+        self._key = f"{_base_key(url, settings)}:rates"
         self._timeout_s = settings.publish_timeout_s
         self._pool = Pool(address, settings.broker_connection_timeout)
 

@@ -32,7 +32,7 @@ def open_unique_store(url: str, settings: Settings, clock: Callable[[], float] =
     Raises `ImproperlyConfigured` for a URL that can't be it.
     """
     match scheme(url):
-        case "redis" | "rediss" | "unix" | "redis+socket":
+        case "redis" | "rediss" | "unix" | "redis+socket" | "sentinel" | "rediscluster":
             from celeriac.coordination.unique_redis import RedisUniqueStore
 
             return RedisUniqueStore(url, settings)

@@ -11,6 +11,7 @@ from celeriac.core.unique import Answer, Arrive, Hold, Release, Step, Take, Undo
 from celeriac.exceptions import CoordinationUnavailable
 from celeriac.transports.redis.address import parse_address
 from celeriac.transports.redis.blocking import Pool
+from celeriac.transports.redis.cluster import key_options
 from celeriac.transports.redis.errors import ReplyError, Translator
 from celeriac.transports.redis.options import text_option
 from celeriac.transports.redis.protocol import Word, pack_all, raise_errors
@@ -22,8 +23,8 @@ class RedisUniqueStore:
 
     def __init__(self, url: str, settings: Settings) -> None:
         """Take the URL apart; nothing is connected yet. Raises `ImproperlyConfigured`."""
-        address = parse_address(url)
-        prefix = text_option(settings.broker_transport_options, "global_keyprefix", "")
+        address = parse_address(url, settings.broker_transport_options)
+        prefix = text_option(key_options(url, settings.broker_transport_options), "global_keyprefix", "")
         self._head = f"{prefix}celeriac:unique:"
         self._pool = Pool(address, settings.broker_connection_timeout)
         self._errors = Translator(address, CoordinationUnavailable)

@@ -24,6 +24,10 @@ GROUP_LIMIT: Final = "celeriac_group_limit"
 """Of a group's member: the group's id, and how many of its tasks may run at once."""
 SLOT: Final = "celeriac_slot"
 """Header of ours: the start that was reserved for it, in Unix seconds of whoever keeps the rate."""
+SENSITIVE: Final = "celeriac_sensitive"
+"""Header of ours: some of the arguments are shown to nobody who does not ask for them."""
+SIGNATURE: Final = "celeriac_signature"
+"""Header of ours: who has signed the message, when and for which place; see `wire/message_signature.py`."""
 
 # Half a character (a lone surrogate) is a text in JSON, but none that a broker or a store can be given.
 Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f\ud800-\udfff]+$")]

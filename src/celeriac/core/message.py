@@ -59,6 +59,14 @@ class Delivery(Struct):
     """What stood in the queue, kept only for a message that could not be read, to park it unchanged."""
     losses: int = 0
     """How often it went down with a whole worker (as far as the broker can count)."""
+    redelivered: bool = False
+    """It was handed out before, by a broker that tells: RabbitMQ."""
+    kept_until: float | None = None
+    """When the broker's delay let go of it, Unix seconds by the broker's clock, without the fraction; None where it is not told."""
+
+    def was_kept_until(self, at: float) -> bool:
+        """Tell whether the broker's delay has kept it until a time (Unix seconds), by the broker's clock."""
+        return self.kept_until is not None and at < self.kept_until + 1.0
 
 
 class Revocation(Struct):
@@ -68,6 +76,8 @@ class Revocation(Struct):
     expires_at: float
     terminate: bool = False
     signal: str = "SIGTERM"
+    signature: str = ""
+    """Of whoever wishes it, where that is asked for."""
 
 
 class Delayed(Struct, frozen=True):

@@ -95,6 +95,10 @@ class Unopened(Struct, tag="unopened"):
     reason: str
 
 
+class OldForm(Struct, tag="old-form"):
+    """The message is of Celery's protocol 1, which has its headers in the body: it is to be opened and sent anew as protocol 2."""
+
+
 class Joined(Struct, tag="joined"):
     """The task had ended before, and with it the last member of a chord's header: what is to be concluded is the chord."""
 
@@ -133,5 +137,5 @@ Outcome = (
     | ChordEnded
 )
 
-Ending = TimedOut | Crashed | Revoked | Unopened | Joined
+Ending = TimedOut | Crashed | Revoked | Unopened | OldForm | Joined
 """Outcomes that the core finds, not the executor; they cross the boundary as a frame of their own."""

@@ -28,11 +28,13 @@ def stamp_id(name: str, value: Any) -> str:
 
 
 def stamp_of(revoked_id: str) -> tuple[str, Any] | None:
-    """Return name and value of the stamp that an id of `stamp_id` means; None for a task's id."""
+    """Return name and value of the stamp that an id of `stamp_id` means; None for a task's id, and for what nobody of ours wrote."""
     if not revoked_id.startswith(_STAMP):
         return None
-    name, value = msgspec.json.decode(revoked_id[len(_STAMP) :])
-    return name, value
+    try:
+        return msgspec.json.decode(revoked_id[len(_STAMP) :], type=tuple[str, Any])
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None  # junk among the revocations must not stop who looks for others
 
 
 def ids_of(headers: Mapping[str, Any]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from celeriac.core.urls import mask
 
 STARS: Final = "********"
 _SECRET: Final = re.compile(
-    r"passw|secret|token|signature|hmac_key|api_?key|access_?key|(^|_)pass(_|$)|credential"
+    r"passw|secret|token|(?<!require_)signature|(hmac|encryption)_key(?!_file)|api_?key|access_?key|(^|_)pass(_|$)|credential"
     r"|(?<!routing)(?<!security)_key$",  # but for those two: the one is a name, the other a file
     re.I,
 )

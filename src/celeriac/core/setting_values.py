@@ -12,6 +12,8 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, 
 import msgspec
 from msgspec import Meta, Struct
 
+from celeriac.core.urls import scheme
+
 SECONDS: Final = frozenset(
     {
         "beat_cron_starting_deadline", "beat_max_loop_interval", "beat_remote_control_max_tick_age",
@@ -29,6 +31,7 @@ _UNITS: Final = {"_s": "seconds", "_bytes": "bytes", "_max_memory_per_child": "K
 _FREE_TYPES: Final = {
     "beat_scheduler": "a class, or where to import it from",
     "database_engine_callback": "a function",
+    "security_encryption_key": "text or bytes",
     "security_hmac_key": "text or bytes",
     "security_key_password": "text or bytes",
     "task_annotations": "a mapping, an object with `annotate`, or a list of them",
@@ -74,8 +77,10 @@ def plain(name: str, value: Any, struct: type[Struct]) -> Any:
         return None
     if name == "worker_redirect_stdouts_level" and isinstance(value, str):
         return value.upper()
-    if name == "broker_url" and isinstance(value, list | tuple) and len(value) == 1:
-        return value[0]
+    if name == "broker_url" and isinstance(value, list | tuple) and value and all(isinstance(url, str) for url in value):
+        joined = ";".join(value)
+        if len(value) == 1 or scheme(joined) in ("amqp", "amqps", "pyamqp", "sentinel", "rediscluster"):
+            return joined
     hint = _hints(struct).get(name)
     if type(value) is int and value in (0, 1) and _is_switch(hint):
         return bool(value)

@@ -20,7 +20,6 @@ WITHOUT_EFFECT: Final[dict[str, str]] = {
     "broker_connection_retry_on_startup": _ALWAYS_RECONNECTS,
     "broker_connection_max_retries": _ALWAYS_RECONNECTS,
     "broker_channel_error_retry": _ALWAYS_RECONNECTS,
-    "broker_failover_strategy": "there is one URL; for failover give a name that moves with the server",
     "broker_heartbeat_checkrate": "the heartbeat is looked after by a loop that no task can delay",
     "broker_login_method": "RabbitMQ is entered with user and password (PLAIN), over TLS where the URL says so",
     "broker_pool_limit": _ONE_CONNECTION,
@@ -138,7 +137,6 @@ NOT_YET: Final = frozenset(
         "event_serializer",
         "task_send_sent_event",
         "worker_direct",
-        "worker_enable_remote_control",
         "worker_send_task_events",
     }
 )

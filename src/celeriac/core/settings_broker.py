@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import Struct, field
 
-from celeriac.core.setting_types import NonNegativeFloat, Options, PositiveFloat, PositiveInt, QueueType
+from celeriac.core.setting_types import NonNegativeFloat, NonNegativeInt, Options, PositiveFloat, PositiveInt, QueueType
 
 
 class BrokerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The family `broker_`."""
 
     broker_url: str | None = None
-    """None: the embedded broker, a SQLite file under the working directory."""
+    """None: the embedded broker, a SQLite file under the working directory. RabbitMQ: also the nodes of a cluster, as a list or with
+    semicolons between them."""
     broker_read_url: str | None = None
     """Celery's second name of `broker_url`; an app has one broker."""
     broker_write_url: str | None = None
@@ -29,14 +32,30 @@ class BrokerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """True or options of TLS: `ca_certs`, `certfile`, `keyfile`, `cert_reqs`, each also with `ssl_` before it."""
     broker_connection_timeout: PositiveFloat = 2.0
     """Seconds for one attempt to connect."""
+    broker_failover_strategy: Literal["round-robin", "shuffle"] | None = None
+    """RabbitMQ with several URLs: the next one is tried when a node is gone; `shuffle` puts them into a random order first."""
     broker_heartbeat: NonNegativeFloat = 10.0
     """Seconds; AMQP's heartbeat. 0 switches it off."""
     broker_transport_options: Options = field(default_factory=dict)
-    """Redis: `global_keyprefix` (text), `priority_steps` (list of int), `sep` (text), as in Celery."""
+    """Redis: `global_keyprefix` (text), `priority_steps` (list of int), `sep` (text), `master_name` (text), `sentinel_kwargs` (dict),
+    `min_other_sentinels` (int), as in Celery."""
+    redis_durability: Literal["none", "replica", "fsync"] = "none"
+    """What a Redis must have done with a message, before sending it succeeds: `replica`: given it to replicas (WAIT), `fsync`: written
+    it to its disk (WAITAOF, Redis 7.2). Holds for results in a Redis of their own, too."""
+    redis_durability_replicas: NonNegativeInt | None = None
+    """How many replicas; None: one for `replica`, none for `fsync`."""
+    redis_durability_timeout_s: PositiveFloat = 1.0
+    """How long that is waited for; then sending raises `PublishTimeout`, and a worker logs it."""
     broker_native_delayed_delivery_queue_type: QueueType = "quorum"
     """RabbitMQ: the type of the queues in which messages wait for their time."""
     publish_timeout_s: PositiveFloat = 5.0
     """The whole of a publish: connecting, sending, confirming and every retry."""
+    publish_buffer_max: NonNegativeInt = 0
+    """Most calls that wait in the memory of a program while the broker is away; 0: none, the call raises."""
+    publish_buffer_max_bytes: PositiveInt = 64 * 1024 * 1024
+    """Most bytes of them."""
+    publish_buffer_exit_wait_s: NonNegativeFloat = 5.0
+    """How long the end of the process is held up for those that wait; what is left then is lost, and logged."""
     coordination_url: str | None = None
     """Redis or SQLite where limits and unique tasks are agreed on; None: the broker, which RabbitMQ cannot be."""
 

@@ -32,6 +32,8 @@ class ResultSettings(BrokerSettings, frozen=True, kw_only=True, forbid_unknown_f
     """`rpc://`: results survive a restart of the broker."""
     result_max_bytes: PositiveInt = 16 * 1024 * 1024
     """A larger result fails its task."""
+    result_unfolded_max_bytes: PositiveInt = 64 * 1024 * 1024
+    """A compressed result that is larger once it is decompressed is not read."""
     result_keep_failed_steps: bool = True
     """Keep the message of a failed step of a chain with the results, arguments included, so that `result.resume()` can go on from it."""
     result_chord_expires: NonNegativeFloat | None = None

@@ -37,8 +37,24 @@ class ServiceSettings(WorkerSettings, frozen=True, kw_only=True, forbid_unknown_
     security_serializer: str = "json"
     """Serializer of what is signed."""
     security_hmac_key: Any = None
-    """Key (text or bytes, 16 bytes or more) that all members of the cluster share, for the serializer `hmac`; or a list of keys,
-    of which the first signs and each verifies."""
+    """Key (text or bytes, 16 bytes or more) that all members of the cluster share, for signed messages and the serializer `hmac`; or
+    a list of keys, of which the first signs and each verifies."""
+    security_hmac_key_file: str | None = None
+    """File with those keys in place of the setting: one a line, the first signs."""
+    security_sign_messages: bool = False
+    """Sign each message with `security_hmac_key`: headers, body, queue and time. What the serializer `hmac` writes always is."""
+    security_require_signature: bool | None = None
+    """Workers refuse what is not signed so: tasks, revocations, and rates set at run time. None: as
+    `security_sign_messages`, or where `accept_content` is nothing but `hmac`."""
+    security_replay_window_s: NonNegativeFloat = 86_400.0
+    """Seconds after its signing (or its ETA) that a signed message is accepted, and that a copy of a completed one is recognised;
+    0: without limit, and copies are not looked for."""
+
+    # -- encrypted arguments and results -------------------------------------------------------------------------------
+    security_encryption_key: Any = None
+    """Key (text or bytes, 16 bytes or more) for the serializer `sealed`; or a list of keys, of which the first seals and each opens."""
+    security_encryption_key_file: str | None = None
+    """File with those keys in place of the setting: one a line, the first seals."""
 
     # -- the scheduler -------------------------------------------------------------------------------------------------
     beat_schedule: dict[str, Any] = field(default_factory=dict)

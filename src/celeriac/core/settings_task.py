@@ -34,6 +34,12 @@ class TaskSettings(ResultSettings, frozen=True, kw_only=True, forbid_unknown_fie
     """Serializers or content types of messages that a worker opens."""
     task_message_max_bytes: PositiveInt = 1024 * 1024
     """A larger message is refused at the call, and parked on arrival."""
+    task_message_unfolded_max_bytes: PositiveInt = 16 * 1024 * 1024
+    """A message that is larger once it is decompressed is parked; no more than this is ever decompressed."""
+    task_message_max_containers: PositiveInt = 250_000
+    """A message with more lists and objects in its body is parked: an empty one is two bytes on the wire and sixty in memory."""
+    task_message_max_headers: PositiveInt = 256
+    """A message with more headers is parked; Celery's own are 19."""
     task_validate_arguments: bool = False
     """The type hints of tasks that do not say (`validate=`) check and convert their arguments."""
     task_publish_retry: bool = True

@@ -43,6 +43,10 @@ class WorkerSettings(TaskSettings, frozen=True, kw_only=True, forbid_unknown_fie
     """How many seconds' worth of short tasks an executor is given ahead. 0: nothing ahead."""
     worker_prefetch_hold_s: PositiveFloat = 1.0
     """Unstarted messages for which no slot came free in this time go back to the broker."""
+    worker_claim_secure_s: PositiveFloat = 600.0
+    """RabbitMQ: claims older than this are put out of reach of its `consumer_timeout`; well below that (30 minutes)."""
+    worker_settle_buffer_max: PositiveInt = 10_000
+    """With this many finished tasks waiting to be settled, as while results can't be stored, no more messages are claimed."""
     worker_disable_prefetch: bool = False
     """Take nothing ahead of free slots."""
     worker_disable_rate_limits: bool = False
@@ -60,7 +64,7 @@ class WorkerSettings(TaskSettings, frozen=True, kw_only=True, forbid_unknown_fie
     worker_send_task_events: bool = False
     """Send events about tasks."""
     worker_enable_remote_control: bool = True
-    """Obey commands from `celeriac inspect` and `celeriac control`."""
+    """Heed what is set at run time: revocations, and rates of tasks. False: they are refused."""
     worker_revokes_max: PositiveInt = 50_000
     """Most revocations that a worker keeps in mind; the oldest are forgotten first."""
 

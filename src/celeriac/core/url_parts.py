@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit, urlunsplit
 
 from celeriac.core.urls import mask, scheme
 from celeriac.exceptions import ImproperlyConfigured
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _AMQP: Final = ("amqp", "pyamqp", "amqps")
 _REDIS: Final = ("redis", "rediss")
+_REDIS_GROUPS: Final = ("sentinel", "rediscluster")
+"""Their URLs are lists; login, database and TLS of the first member hold for the server that is found."""
 _REQUIREMENTS: Final = ("none", "optional", "required")
 """In the order of the numbers that the module `ssl` gives them."""
 _TLS_OPTIONS: Final = ("ca_certs", "certfile", "keyfile", "cert_reqs", "check_hostname", "server_hostname")
@@ -32,25 +34,41 @@ def broker_url_of(settings: Settings) -> str | None:
         return None
     kind = scheme(url or "") or settings.broker_transport or "amqp"
     if kind in (*_AMQP, *_REDIS):
-        url = _completed(url or f"{kind}://{settings.broker_host or 'localhost'}", *parts)
+        url = url or f"{kind}://{settings.broker_host or 'localhost'}"
+        url = ";".join(_completed(one, *parts) for one in nodes(url))
     return url or f"{kind}://"
 
 
 def with_tls(url: str, options: bool | Mapping[str, Any] | None, setting: str) -> str:
     """Return the URL of the same server over TLS, where `options` (of the named setting) ask for it and the URL may."""
     kind = scheme(url)
-    if not options or kind not in (*_AMQP, *_REDIS):
+    if not options or kind not in (*_AMQP, *_REDIS, *_REDIS_GROUPS):
         return url
     given = {} if options is True else {name.removeprefix("ssl_"): value for name, value in options.items()}
     for name in given:
         if name not in _TLS_OPTIONS:
             raise ImproperlyConfigured(f"{setting}: unknown option {name!r}; known are {', '.join(_TLS_OPTIONS)}")
-    parts = urlsplit(url)
-    names = _redis_parameters(given) if kind in _REDIS else _amqp_parameters(given)
-    # What the URL itself says comes first.
+    if kind in _REDIS_GROUPS:
+        first, *others = url.split(";")
+        return ";".join([_with_parameters(first, {"ssl": "true", **_redis_parameters(given)}), *others])
+    if len(several := nodes(url)) > 1:
+        return ";".join(with_tls(one, options, setting) for one in several)
+    with_parameters = _with_parameters(url, _redis_parameters(given) if kind in _REDIS else _amqp_parameters(given))
+    return urlunsplit(_split(with_parameters)._replace(scheme="rediss" if kind in _REDIS else "amqps"))
+
+
+def _with_parameters(url: str, names: Mapping[str, str]) -> str:
+    """Return the URL with these parameters; what it says itself comes first."""
+    parts = _split(url)
     added = urlencode({name: value for name, value in names.items() if f"{name}=" not in parts.query})
-    query = "&".join(part for part in (parts.query, added) if part)
-    return urlunsplit(parts._replace(scheme="rediss" if kind in _REDIS else "amqps", query=query))
+    return urlunsplit(parts._replace(query="&".join(part for part in (parts.query, added) if part)))
+
+
+def nodes(url: str) -> list[str]:
+    """Return the single URLs of RabbitMQ's nodes, of which one setting may name several; any other URL is one."""
+    if scheme(url) not in _AMQP:
+        return [url]
+    return [one.strip() for one in url.split(";") if one.strip()]
 
 
 def backend_url_of(settings: Settings) -> str | None:
@@ -75,7 +93,7 @@ def backend_url_of(settings: Settings) -> str | None:
 
 def _completed(url: str, user: str | None, password: str | None, port: int | None, path: int | str | None) -> str:
     """Return the URL with those parts that it does not have yet."""
-    parts = urlsplit(url)
+    parts = _split(url)
     login, _, address = parts.netloc.rpartition("@")
     if not login and (user or password):
         login = quote(user or "", safe="")
@@ -88,6 +106,15 @@ def _completed(url: str, user: str | None, password: str | None, port: int | Non
     if place in ("", "/") and path not in (None, "", "/"):
         place = f"/{quote(str(path).removeprefix('/'), safe='')}"
     return urlunsplit(parts._replace(netloc=f"{login}@{address}" if login else address, path=place))
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # its text may quote the password
+        raise ImproperlyConfigured(
+            f"{mask(url)}: this is no URL; in a password, write @, /, [ and such as %40, %2F, %5B"
+        ) from None
 
 
 def _requirement(value: Any) -> str:

@@ -28,6 +28,12 @@ class Order(Struct, frozen=True):
     countdown_s: float | None = None
     pause_s: float = 0.0
     """Between two sends."""
+    threads: int = 1
+    """So many send at the same time."""
+    awaited: bool = False
+    """By the coroutine that does the same; only Celeriac has one."""
+    read: bool = False
+    """Each result is waited for; only Celeriac does."""
     arguments: dict[str, Any] = {}
     """More keyword arguments of the task."""
     options: dict[str, Any] = {}

@@ -36,7 +36,9 @@ def play(
     tally: Tally | None = None
     checks: Sequence[Check] = ()
     error = missing_program(place_name) or system.missing() or ""
-    if error:
+    if lacked := [need for need in scenario.needs if need in system.lacks]:
+        error = f"it has no {lacked[0]}"
+    elif error:
         error = f"{error} is missing"
     else:
         try:

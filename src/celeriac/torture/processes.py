@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,6 +20,20 @@ from celeriac.torture.systems.system import System
 
 DEADLINE_S = 60.0
 """For what is to be there in a second: starting, ending."""
+PRODUCER_DEADLINE_S = 300.0
+"""For a whole order: one that takes longer hangs."""
+
+
+def is_dead(process: psutil.Process) -> bool:
+    """Tell whether a process runs no more; one that nobody has asked for its exit code is as dead as any."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    return True
+
+
+def wait_dead(processes: Sequence[psutil.Process]) -> None:
+    """Return when they are dead that were killed."""
+    wait_until(lambda: all(map(is_dead, processes)), "what was killed is dead", deadline_s=DEADLINE_S, every_s=0.005)
 
 
 class Worker:
@@ -92,17 +106,19 @@ class Worker:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(DEADLINE_S)
-        psutil.wait_procs(family, timeout=DEADLINE_S)
+        wait_dead(family)
 
     def freeze(self) -> None:
         """Stop the clock of every process of it (SIGSTOP)."""
         for process in self.family():
-            process.suspend()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.suspend()
 
     def thaw(self) -> None:
         """Let it go on."""
         for process in self.family():
-            process.resume()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
 
     def terminate(self) -> None:
         """Ask it to stop (SIGTERM), and do not wait."""
@@ -129,7 +145,7 @@ class Producer:
     def __init__(self, system: System, environment: Mapping[str, str], log: Path) -> None:
         with log.open("wb") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "celeriac.torture.producer", system.program],
+                [system.python, "-m", "celeriac.torture.producer", system.program],
                 env=environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -160,6 +176,9 @@ class Producer:
 
     def _await(self, word: str) -> None:
         assert self.process.stdout is not None
+        # It says one word at a time, so nothing of it is in our own buffer.
+        if not select.select([self.process.stdout], [], [], PRODUCER_DEADLINE_S)[0]:
+            raise ServiceError(f"the producer hangs: it has not said {word!r} for {PRODUCER_DEADLINE_S:g} s")
         if (said := self.process.stdout.readline().decode().strip()) != word:
             raise ServiceError(
                 f"the producer said {said!r}, not {word!r}:\n{self._log.read_text(errors='replace')[-3000:]}"

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
@@ -24,7 +25,8 @@ READY, DONE = "ready", "done"
 
 def produce(send: Callable[[str, Order], object], order: Order, journal: str) -> None:
     """Carry out an order."""
-    for key in order.keys:
+
+    def one(key: str) -> None:
         began = time.monotonic()
         try:
             send(key, order)
@@ -34,6 +36,13 @@ def produce(send: Callable[[str, Order], object], order: Order, journal: str) ->
             record(journal, ACCEPTED, key, took_s=time.monotonic() - began)
         if order.pause_s:
             time.sleep(order.pause_s)
+
+    if order.threads == 1:
+        for key in order.keys:
+            one(key)
+    else:
+        with ThreadPoolExecutor(order.threads) as pool:
+            list(pool.map(one, order.keys))
 
 
 def main(program: str) -> None:

@@ -9,9 +9,9 @@ import random
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from celeriac.torture.journal import END, START, Journal
+from celeriac.torture.journal import END, START, Journal, record
 from celeriac.torture.orders import (
     ACCEPTED,
     BACKEND_VARIABLE,
@@ -27,6 +27,7 @@ from celeriac.torture.systems.system import System
 from celeriac.torture.tally import Tally, count, running
 
 LOOK_S = 0.05
+T = TypeVar("T")
 
 
 class Stage:
@@ -48,6 +49,13 @@ class Stage:
         """Tells a person what is done now."""
         self.settings: dict[str, Any] = {}
         """Of workers and producers; only what a scenario is about."""
+        self.broker_url = place.broker_url
+        """How workers and producers reach the broker; a scenario may put something between."""
+        self.backend_url = place.backend_url
+        self.environment: dict[str, str] = {}
+        """More variables for the processes that are started from now on."""
+        self.not_to_end: set[str] = set()
+        """Tasks that are not meant to come to their end; they are not counted."""
         self.workers: list[Worker] = []
         self.in_flight = 0
         self.recovery_s: float | None = None
@@ -57,6 +65,7 @@ class Stage:
         self._idle: list[Producer] = []
         self._keys = 0
         self._reaper = Reaper(directory)
+        self._entered = contextlib.ExitStack()
 
     # -- doing --------------------------------------------------------------------------------------------------------
 
@@ -74,6 +83,10 @@ class Stage:
         if ready:
             worker.wait_ready()
         return worker
+
+    def enter(self, context: contextlib.AbstractContextManager[T]) -> T:
+        """Enter a context that is left when all processes of the stage have been ended."""
+        return self._entered.enter_context(context)
 
     def keys(self, how_many: int) -> list[str]:
         """Return new names for tasks."""
@@ -95,6 +108,11 @@ class Stage:
         producer.begin(Order(keys, task, seconds, **more))
         return keys, producer
 
+    def note(self, event: str, *keys: str) -> None:
+        """Write into the journal what a scenario has done itself, as producers do: that it has sent tasks."""
+        for key in keys:
+            record(str(self._journal_file), event, key)
+
     def finish_sending(self, producer: Producer) -> None:
         """Wait until all is sent or refused."""
         producer.finish()
@@ -106,6 +124,7 @@ class Stage:
             producer.close()
         for worker in self.workers:
             worker.kill()
+        self._entered.close()
         self._reaper.close()
 
     # -- seeing -------------------------------------------------------------------------------------------------------
@@ -132,7 +151,7 @@ class Stage:
 
     def wait_done(self, deadline_s: float, but: Collection[str] = ()) -> float | None:
         """Wait until every accepted task has come to its end, all `but` these, and return how long that took; None: it did not."""
-        return self.wait(lambda: not (self.accepted() - self.ended()).difference(but), deadline_s)
+        return self.wait(lambda: not (self.accepted() - self.ended()).difference(but, self.not_to_end), deadline_s)
 
     def wait_part_done(self, part: float, of: int, deadline_s: float = 60.0) -> None:
         """Wait until a part of so many tasks has come to its end."""
@@ -167,6 +186,18 @@ class Stage:
         self.in_flight += in_flight
         return keys
 
+    def interrupt(self, fault: Callable[[], object]) -> set[str]:
+        """Break what carries acknowledgements, and note and return what was in flight: runs under way, and ends not acknowledged yet.
+
+        Counted so that sends which go on meanwhile make it no smaller.
+        """
+        accepted = len(self.accepted())
+        settled = accepted - self.held()
+        fault()
+        keys = set(running(self.journal.lines))
+        self.in_flight += max(len(keys), len(self.begun()) - settled)
+        return keys
+
     def time_recovery(self, since: float, keys: Collection[str] = (), deadline_s: float = 60.0) -> float | None:
         """Return the seconds from `since` (Unix) until all these keys have begun once more, or, without keys, anything has; None: not in time.
 
@@ -188,7 +219,7 @@ class Stage:
 
     def tally(self, but: Collection[str] = ()) -> Tally:
         """Count what became of everything so far, all `but` these."""
-        return count(self.journal.lines, self.held(), self.in_flight, self.recovery_s, but)
+        return count(self.journal.lines, self.held(), self.in_flight, self.recovery_s, {*but, *self.not_to_end})
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -207,8 +238,9 @@ class Stage:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CELERIAC_", "CELERY_"))}
         return {
             **inherited,
-            BROKER_VARIABLE: self.place.broker_url,
-            BACKEND_VARIABLE: self.place.backend_url,
+            BROKER_VARIABLE: self.broker_url,
+            BACKEND_VARIABLE: self.backend_url,
             JOURNAL_VARIABLE: str(self._journal_file),
             SETTINGS_VARIABLE: json.dumps(settings),
+            **self.environment,
         }

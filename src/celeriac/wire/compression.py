@@ -6,7 +6,7 @@ import bz2
 import difflib
 import lzma
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 from celeriac.exceptions import DecodeError, EncodeError, ImproperlyConfigured
@@ -16,9 +16,8 @@ class _Method(NamedTuple):
     mime: str
     names: tuple[str, ...]
     compress: Callable[[bytes], bytes]
-    unfold: Callable[[bytes, int], tuple[bytes, bool]]
-    """Takes the data and a limit in bytes; gives the beginning of what they unfold to, at least one byte over the limit if there
-    is so much, and whether that is all of it."""
+    unfold: Callable[[bytes], Iterator[bytes]]
+    """Takes the data and gives what they unfold to, in pieces; raises `EOFError` for data that end too early."""
 
 
 # Celery's writers need 10 MiB to be read; a stranger's header may ask for gigabytes.
@@ -26,16 +25,31 @@ _XZ_MEMORY_BYTES: Final = 128 * 1024 * 1024
 _ZSTD_WINDOW_BYTES: Final = 128 * 1024 * 1024
 # A block of zstd unfolds to at most 128 KiB and is at least 4 bytes long: so much goes over the limit at most.
 _ZSTD_STEP_BYTES: Final = 64
+_STEP_BYTES: Final = 1024 * 1024
+"""Most bytes of a piece: whoever unfolds stops at the limit, without more than this beyond it."""
 
 
-def _with_limit(make: Callable[[], Any]) -> Callable[[bytes, int], tuple[bytes, bool]]:
-    """Make the reader of a method whose decompressor takes a limit by itself."""
+def _unfold_zlib(data: bytes) -> Iterator[bytes]:
+    decompressor = zlib.decompressobj()
+    while not decompressor.eof:
+        part = decompressor.decompress(data, _STEP_BYTES)
+        data = decompressor.unconsumed_tail
+        if not part and not data and not decompressor.eof:
+            raise EOFError
+        yield part
 
-    def unfold(data: bytes, limit_bytes: int) -> tuple[bytes, bool]:
+
+def _unfold_file_format(make: Callable[[], Any]) -> Callable[[bytes], Iterator[bytes]]:
+    """Make the reader of a method whose decompressor keeps by itself what it has not read yet."""
+
+    def unfold(data: bytes) -> Iterator[bytes]:
         decompressor = make()
-        # One byte more than allowed tells "exactly the limit" from "too much".
-        unfolded: bytes = decompressor.decompress(data, limit_bytes + 1)
-        return unfolded, bool(decompressor.eof)
+        while not decompressor.eof:
+            part = decompressor.decompress(data, _STEP_BYTES)
+            data = b""
+            if not part and decompressor.needs_input:
+                raise EOFError
+            yield part
 
     return unfold
 
@@ -53,19 +67,17 @@ def _compress_zstd(data: bytes) -> bytes:
     return compressed
 
 
-def _unfold_zstd(data: bytes, limit_bytes: int) -> tuple[bytes, bool]:
+def _unfold_zstd(data: bytes) -> Iterator[bytes]:
     zstandard = _zstd()
     decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES).decompressobj()
-    parts, size = [], 0
     try:
         for start in range(0, len(data), _ZSTD_STEP_BYTES):
-            parts.append(decompressor.decompress(data[start : start + _ZSTD_STEP_BYTES]))
-            size += len(parts[-1])
-            if size > limit_bytes or decompressor.eof:
-                break
+            yield decompressor.decompress(data[start : start + _ZSTD_STEP_BYTES])
+            if decompressor.eof:
+                return
     except zstandard.ZstdError as error:
         raise ValueError(str(error)) from None
-    return b"".join(parts), decompressor.eof
+    raise EOFError
 
 
 def _brotli() -> Any:
@@ -81,32 +93,29 @@ def _compress_brotli(data: bytes) -> bytes:
     return compressed
 
 
-def _unfold_brotli(data: bytes, limit_bytes: int) -> tuple[bytes, bool]:
+def _unfold_brotli(data: bytes) -> Iterator[bytes]:
     brotli = _brotli()
     decompressor = brotli.Decompressor()
-    parts, size = [], 0
     try:
-        while size <= limit_bytes:
-            part = decompressor.process(data, output_buffer_limit=limit_bytes + 1 - size)
-            parts.append(part)
-            size += len(part)
+        while not decompressor.is_finished():
+            part = decompressor.process(data, output_buffer_limit=_STEP_BYTES)
             data = b""
-            if decompressor.is_finished() or (not part and decompressor.can_accept_more_data()):
-                break
+            if not part and decompressor.can_accept_more_data() and not decompressor.is_finished():
+                raise EOFError
+            yield part
     except brotli.error as error:
         raise ValueError(str(error)) from None
-    return b"".join(parts), decompressor.is_finished()
 
 
 # Celery's "gzip" is a bare zlib stream, not a gzip file.
 _METHODS: Final = (
-    _Method("application/x-gzip", ("gzip", "zlib"), zlib.compress, _with_limit(zlib.decompressobj)),
-    _Method("application/x-bz2", ("bzip2", "bzip", "bz2"), bz2.compress, _with_limit(bz2.BZ2Decompressor)),
+    _Method("application/x-gzip", ("gzip", "zlib"), zlib.compress, _unfold_zlib),
+    _Method("application/x-bz2", ("bzip2", "bzip", "bz2"), bz2.compress, _unfold_file_format(bz2.BZ2Decompressor)),
     _Method(
         "application/x-lzma",
         ("lzma", "xz"),
         lzma.compress,
-        _with_limit(lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY_BYTES)),
+        _unfold_file_format(lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY_BYTES)),
     ),
     _Method("application/zstd", ("zstd", "zstandard"), _compress_zstd, _unfold_zstd),
     _Method("application/x-brotli", ("brotli",), _compress_brotli, _unfold_brotli),
@@ -150,14 +159,18 @@ def decompress(data: bytes, mime: str, limit_bytes: int) -> bytes:
     found = _BY_NAME.get(mime)
     if found is None:
         raise DecodeError(f"unknown compression {mime!r:.80}: known are {', '.join(_CHOICES)}")
+    parts: list[bytes] = []
+    size = 0
     try:
-        unfolded, complete = found.unfold(data, limit_bytes)
+        for part in found.unfold(data):
+            size += len(part)
+            if size > limit_bytes:
+                raise DecodeError(f"compressed data unfolds to more than {limit_bytes} bytes")
+            parts.append(part)
     except ImproperlyConfigured as error:
         raise DecodeError(str(error)) from None
-    except (zlib.error, lzma.LZMAError, OSError, ValueError, EOFError) as error:
+    except EOFError:
+        raise DecodeError(f"broken {mime} data: it ends too early") from None
+    except (zlib.error, lzma.LZMAError, OSError, ValueError) as error:
         raise DecodeError(f"broken {mime} data: {error}") from None
-    if len(unfolded) > limit_bytes:
-        raise DecodeError(f"compressed data unfolds to more than {limit_bytes} bytes")
-    if not complete:
-        raise DecodeError(f"broken {mime} data: it ends too early")
-    return unfolded
+    return b"".join(parts)

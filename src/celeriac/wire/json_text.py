@@ -67,14 +67,24 @@ def loads(data: bytes) -> Any:
         raise DecodeError(f"no valid JSON: {_shown(error)}") from None
 
 
+def exceeds_containers(data: bytes, limit: int) -> bool:
+    """Tell whether a JSON text has more lists and objects than `limit`; its cost is linear and small, whatever the text."""
+    return data.count(b"[") + data.count(b"{") > limit and _brackets(data).count(b"[") > limit
+
+
+def _brackets(data: bytes) -> bytes:
+    """Return all brackets of a JSON text that do not stand in strings, as those of lists."""
+    if b"\\" in data:
+        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # Every second piece between quotes is the inside of a string. What is left are the brackets that count.
+    return b"".join(data.split(b'"')[::2]).translate(_ONE_KIND, _NO_BRACKETS)
+
+
 def exceeds_depth(data: bytes) -> bool:
     """Tell whether a JSON text nests more than `MAX_DEPTH` levels; its cost is linear and small, whatever the text."""
     if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
         return False
-    if b"\\" in data:
-        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
-    # Every second piece between quotes is the inside of a string. What is left are the brackets that count.
-    brackets = b"".join(data.split(b'"')[::2]).translate(_ONE_KIND, _NO_BRACKETS)
+    brackets = _brackets(data)
     # Each round takes the innermost level away, so what is left of well-formed brackets is deeper than the limit.
     for _ in range(MAX_DEPTH):
         if _TOO_DEEP in brackets:

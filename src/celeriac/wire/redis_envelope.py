@@ -12,8 +12,8 @@ from celeriac.core.message import Message
 from celeriac.exceptions import BadMessage, DecodeError
 from celeriac.wire import json_text
 
-MAX_HEADERS: Final = 256
-"""Headers of one message; Celery's own are 19."""
+MAX_CONTAINERS: Final = 20_000
+"""Lists and objects beside the body, which is a text here: all of headers and properties."""
 
 _OWN_PROPERTIES: Final = frozenset({"delivery_info", "priority", "body_encoding", "delivery_tag"})
 _TAG_BYTES: Final = b'"__type__"'
@@ -55,8 +55,6 @@ def decode(raw: bytes, queue: str) -> Message:
     """Read an envelope that stood in the list of `queue`. Raises `BadMessage` that says what is wrong."""
     envelope = _read(raw)
     headers, properties = envelope.headers, envelope.properties
-    if len(headers) > MAX_HEADERS:
-        raise BadMessage(f"the message has {len(headers)} headers, more than {MAX_HEADERS}")
     if not isinstance(properties.pop("delivery_tag", None), str):
         raise BadMessage("no Redis envelope: properties.delivery_tag is missing or no text")
     where = properties.pop("delivery_info", None)
@@ -78,6 +76,8 @@ def decode(raw: bytes, queue: str) -> Message:
 
 
 def _read(raw: bytes) -> _Envelope:
+    if json_text.exceeds_containers(raw, MAX_CONTAINERS) and not json_text.exceeds_depth(raw):
+        raise BadMessage(f"no Redis envelope: it has more than {MAX_CONTAINERS} lists and objects")
     try:
         if _TAG_BYTES not in raw and not json_text.exceeds_depth(raw):
             return _decoder.decode(raw)

@@ -13,7 +13,7 @@ from celeriac.wire import compression, remote_error, serializers, signing
 from celeriac.wire.signing import Keys, Subject
 
 UNFOLDED_MAX_BYTES: Final = 64 * 1024 * 1024
-"""What a compressed document may unfold to."""
+"""What a compressed document may unfold to, unless its format says otherwise."""
 
 # Celery marks compressed documents so: the magic, the MIME type of the method, a zero byte, the compressed document.
 _COMPRESSED: Final = b"\x00celery-compressed\x00"
@@ -53,6 +53,7 @@ class ResultFormat(Struct, frozen=True, kw_only=True):
     """Names or content types of serializers."""
     compression: str | None = None
     keys: Keys | None = None
+    unfolded_max_bytes: int = UNFOLDED_MAX_BYTES
 
 
 PLAIN: Final = ResultFormat()
@@ -117,7 +118,7 @@ def decode(payload: bytes, form: ResultFormat = PLAIN) -> ResultMeta:
 
 def load(payload: bytes, form: ResultFormat) -> Any:
     """Read what was written in this form, or in JSON, compressed or not. Raises `DecodeError`, `ContentDisallowed`."""
-    data = uncompressed(payload)
+    data = uncompressed(payload, form.unfolded_max_bytes)
     serializer = "json" if data.startswith(_JSON) else form.serializer
     content_type = serializers.content_type_of(serializer) or serializer
     return serializers.loads(data, content_type, "", form.accept, form.keys, _RESULT)
@@ -126,7 +127,7 @@ def load(payload: bytes, form: ResultFormat) -> Any:
 def error_to_wire(exc: BaseException, form: ResultFormat) -> Any:
     """Return an exception as it stands in documents of this form."""
     keys = form.keys
-    serializer = keys.inner if keys is not None and form.serializer in (signing.X509, signing.HMAC) else form.serializer
+    serializer = keys.inner if keys is not None and serializers.is_wrapping(form.serializer) else form.serializer
     if serializer == "pickle":
         return remote_error.to_pickle(exc)
     return remote_error.to_wire(exc, lambda value: serializers.dumps(value, serializer))
@@ -138,11 +139,11 @@ _RESULT: Final = Subject(signing.RESULT, "", "")
 _EXTENDED: Final = ("name", "args", "kwargs", "worker", "retries", "queue")
 
 
-def uncompressed(payload: bytes) -> bytes:
+def uncompressed(payload: bytes, max_bytes: int = UNFOLDED_MAX_BYTES) -> bytes:
     """Return a document as it was before it was compressed, if it was. Raises `DecodeError`."""
     if not payload.startswith(_COMPRESSED):
         return payload
     mime, found, data = payload[len(_COMPRESSED) :].partition(b"\x00")
     if not found:
         raise DecodeError("no result document: the compression method is cut off")
-    return compression.decompress(data, mime.decode("ascii", "replace"), UNFOLDED_MAX_BYTES)
+    return compression.decompress(data, mime.decode("ascii", "replace"), max_bytes)

@@ -53,7 +53,11 @@ PLAIN: Final = frozenset({"application/json", "application/x-msgpack", "applicat
 """Content types that hold data and nothing else: to read them runs no code of the sender's choice."""
 _BY_NAME: Final = {serializer.name: serializer for serializer in _BUILT_IN}
 _BY_TYPE: Final = {serializer.content_type: serializer for serializer in _BUILT_IN}
-_SIGNED: Final = {signing.X509: signing.X509_TYPE, signing.HMAC: signing.HMAC_TYPE}
+_SIGNED: Final = {
+    signing.X509: signing.X509_TYPE,
+    signing.HMAC: signing.HMAC_TYPE,
+    signing.SEALED: signing.SEALED_TYPE,
+}
 _ENCODINGS: Final = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii", "binary"})
 """Encodings under which bytes are read as they are; JSON is always UTF-8, of which ASCII is a part."""
 
@@ -85,7 +89,12 @@ def content_of(serializer: str) -> tuple[str, str]:
     found = _BY_TYPE.get(content_type)
     if found is not None:
         return content_type, found.content_encoding
-    return content_type, "binary" if content_type == signing.HMAC_TYPE else "utf-8"
+    return content_type, "utf-8" if content_type == signing.X509_TYPE else "binary"
+
+
+def is_wrapping(serializer: str) -> bool:
+    """Tell whether a serializer, by name or content type, signs or seals what another one has written."""
+    return serializer in _SIGNED or serializer in _SIGNED.values()
 
 
 def is_accepted(serializer: str, accept: Collection[str]) -> bool:
@@ -147,7 +156,7 @@ def unregister_quietly(name: str) -> None:
 def dumps(value: Any, serializer: str, keys: Keys | None = None, subject: Subject = signing.NOBODY) -> Encoded:
     """Write `value` by the serializer of that name or content type.
 
-    `keys` sign for the serializers `auth` and `hmac`, the latter for this `subject` alone.  Raises `EncodeError` for an unknown
+    `keys` sign for the serializers `auth` and `hmac` and seal for `sealed`, the latter two for this `subject` alone.  Raises `EncodeError` for an unknown
     serializer or a value that it cannot write.
     """
     found = _BY_NAME.get(serializer) or _BY_TYPE.get(serializer)
@@ -155,9 +164,9 @@ def dumps(value: Any, serializer: str, keys: Keys | None = None, subject: Subjec
         if found.dumps is None:
             raise EncodeError(f"serializer {serializer!r} can only be read: it was registered without an encoder")
         return Encoded(found.content_type, found.content_encoding, found.dumps(value))
-    if serializer in _SIGNED or serializer in _SIGNED.values():
+    if is_wrapping(serializer):
         if keys is None:
-            raise EncodeError(f"serializer {serializer!r} needs keys to sign with")
+            raise EncodeError(f"serializer {serializer!r} needs keys to sign or seal with")
         inner = dumps(value, keys.inner)
         return Encoded(*signing.sign(serializer, keys, subject, *inner))
     raise EncodeError(unknown(serializer))
@@ -180,11 +189,11 @@ def loads(
     if found is not None:
         if content_type not in accept and found.name not in accept:
             raise _disallowed(content_type, accept)
-    elif content_type in (signing.X509_TYPE, signing.HMAC_TYPE):
+    elif content_type in _SIGNED.values():
         if not is_accepted(content_type, accept):
             raise _disallowed(content_type, accept)
         if keys is None:
-            raise DecodeError(f"content type {content_type!r} needs keys to verify signatures with")
+            raise DecodeError(f"content type {content_type!r} needs keys to verify or open it with")
         inner = Encoded(*signing.verify(content_type, keys, subject, data))
         return _read_inner(inner, accept, keys.inner)
     elif content_type not in accept:
@@ -202,6 +211,16 @@ def _read_inner(inner: Encoded, accept: Iterable[str], own: str) -> Any:
     allowed = {*PLAIN, *accept, *([own_type] if own_type else [])}
     allowed -= {*_SIGNED, *_SIGNED.values()}  # signed once is signed
     return loads(inner.data, inner.content_type, inner.content_encoding, allowed)
+
+
+def exceeds_containers(data: bytes, content_type: str, limit: int) -> bool:
+    """Tell whether a body has more lists and objects than `limit`, before anything of it is built; its cost is linear.
+
+    Of YAML, which counts for itself, and of content types that are not our own it says nothing.
+    """
+    if content_type == "application/x-msgpack":
+        return msgpack.exceeds_containers(data, limit)
+    return content_type in ("application/json", signing.HMAC_TYPE) and json_text.exceeds_containers(data, limit)
 
 
 def _disallowed(content_type: str, accept: Iterable[str]) -> ContentDisallowed:

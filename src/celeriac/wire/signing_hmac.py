@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from celeriac.exceptions import EncodeError, ImproperlyConfigured, SecurityError
@@ -32,18 +32,22 @@ class HmacKeys:
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         """Raises `ImproperlyConfigured` for no key at all, and for one of less than 16 bytes."""
-        if not keys:
-            raise ImproperlyConfigured(
-                "security_hmac_key is empty: give a key, or a list of keys with the newest first"
-            )
-        for number, key in enumerate(keys, 1):
-            if len(key) < MIN_KEY_BYTES:
-                raise ImproperlyConfigured(
-                    f"security_hmac_key: key {number} has {len(key)} bytes, and at least {MIN_KEY_BYTES} are needed;"
-                    ' make one with: python -c "import secrets; print(secrets.token_hex(32))"'
-                )
+        check_keys("security_hmac_key", keys)
         self._keys: Final = {_id_of(key): key for key in keys}
         self._first: Final = _id_of(keys[0])
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The names of the keys, which tell nothing of them; that of the one that signs comes first."""
+        return tuple(self._keys)
+
+    def code(self, parts: Iterable[bytes]) -> str:
+        """Return what the key that signs makes of these parts, in hexadecimal."""
+        return _digest(self._keys[self._first], parts).hex()
+
+    def holds(self, key_id: str, parts: Iterable[bytes], code: str) -> bool:
+        """Tell whether a code was made of these parts. Raises `SecurityError` for a key that is not here."""
+        return hmac.compare_digest(_digest(self._key(key_id), parts).hex().encode(), code.encode())
 
     def wrap(self, subject: Sequence[str], content_type: str, content_encoding: str, data: bytes) -> bytes:
         """Return the data with a signature for this subject before them. Raises `EncodeError` for odd content types."""
@@ -63,19 +67,40 @@ class HmacKeys:
         if head is None:
             raise SecurityError("not signed: the data do not begin with the signature of celeriac-hmac-1")
         key_id, content_type, content_encoding, signature = (word.decode("ascii") for word in head.groups())
-        key = self._keys.get(key_id)
-        if key is None:
-            raise SecurityError(f"signed with the unknown key {key_id}: security_hmac_key has {', '.join(self._keys)}")
+        key = self._key(key_id)
         data = signed[end + 1 :]
         if not hmac.compare_digest(_sign(key, subject, content_type, content_encoding, data), bytes.fromhex(signature)):
             raise SecurityError("the signature does not hold: the data were changed, or signed for another task or id")
         return content_type, content_encoding, data
 
+    def _key(self, key_id: str) -> bytes:
+        key = self._keys.get(key_id)
+        if key is None:
+            raise SecurityError(f"signed with the unknown key {key_id}: security_hmac_key has {', '.join(self._keys)}")
+        return key
+
+
+def check_keys(setting: str, keys: Sequence[bytes]) -> None:
+    """Raise `ImproperlyConfigured` for no key at all, and for one that is too short to be secret."""
+    if not keys:
+        raise ImproperlyConfigured(f"{setting} is empty: give a key, or a list of keys with the newest first")
+    for number, key in enumerate(keys, 1):
+        if len(key) < MIN_KEY_BYTES:
+            raise ImproperlyConfigured(
+                f"{setting}: key {number} has {len(key)} bytes, and at least {MIN_KEY_BYTES} are needed;"
+                ' make one with: python -c "import secrets; print(secrets.token_hex(32))"'
+            )
+
 
 def _sign(key: bytes, subject: Sequence[str], content_type: str, content_encoding: str, data: bytes) -> bytes:
-    digest = hmac.new(key, digestmod=hashlib.sha256)
     texts = [word.encode("utf-8", "surrogatepass") for word in (*subject, content_type, content_encoding)]
-    for part in (_VERSION, *texts, data):
+    return _digest(key, (_VERSION, *texts, data))
+
+
+def _digest(key: bytes, parts: Iterable[bytes]) -> bytes:
+    """Return the code of several parts, each with its length before it: no other division gives the same."""
+    digest = hmac.new(key, digestmod=hashlib.sha256)
+    for part in parts:
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     return digest.digest()

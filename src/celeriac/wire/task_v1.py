@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from celeriac.core.message import Message
 from celeriac.exceptions import BadMessage, ContentDisallowed
 from celeriac.wire import serializers, task_v2
 from celeriac.wire.short_repr import short_repr
+
+UNOPENED: Final = "protocol-1"
+"""Stands for the name of a task that is not known yet."""
 
 
 def is_v1(message: Message) -> bool:
@@ -16,7 +22,19 @@ def is_v1(message: Message) -> bool:
     return "task" not in message.headers
 
 
-def upgrade(message: Message, accept: Collection[str], *, max_bytes: int = task_v2.UNFOLDED_MAX_BYTES) -> Message:
+def unopened(message: Message) -> Message:
+    """Return the message with headers that name it before it is opened; the same for the same message that comes again."""
+    name = hashlib.blake2b(message.body, digest_size=16).hexdigest()
+    return replace(message, headers={**message.headers, "task": UNOPENED, "id": name, "ignore_result": True})
+
+
+def as_it_came(message: Message) -> Message:
+    """Return a message of `unopened` without the headers that name it."""
+    headers = {name: value for name, value in message.headers.items() if name not in ("task", "id", "ignore_result")}
+    return replace(message, headers=headers)
+
+
+def upgrade(message: Message, accept: Collection[str], *, max_bytes: int = task_v2.UNFOLDED_MAX_BYTES, max_containers: int = task_v2.CONTAINERS_MAX) -> Message:
     """Make a protocol 2 message of a protocol 1 message; its body is opened for that, and written anew in its content type.
 
     Only plain data are opened here, where no code of a task may run.  Raises `ContentDisallowed`, `DecodeError`, and
@@ -26,7 +44,7 @@ def upgrade(message: Message, accept: Collection[str], *, max_bytes: int = task_
         raise ContentDisallowed(
             f"protocol 1 is read as plain data only, not as {message.content_type!r}: use protocol 2"
         )
-    said = serializers.loads(*task_v2.unfolded(message, max_bytes), accept)
+    said = serializers.loads(*task_v2.unfolded(message, max_bytes, max_containers), accept)
     if not isinstance(said, dict):
         raise BadMessage(
             "no task message: there is no header 'task' (protocol 2) and the body is no object (protocol 1)"

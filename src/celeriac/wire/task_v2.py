@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 from celeriac.core.headers import to_header, to_timestamp
 from celeriac.core.message import Message
-from celeriac.exceptions import BadMessage, EncodeError, MessageTooLarge
+from celeriac.exceptions import BadMessage, DecodeError, EncodeError, MessageTooLarge
 from celeriac.wire import json_text, serializers, signing
 from celeriac.wire.short_repr import MAX_LEVELS, short_repr
 from celeriac.wire.signing import Keys, Subject
@@ -19,8 +19,12 @@ Signature = dict[str, Any]
 
 UNFOLDED_MAX_BYTES: Final = 16 * 1024 * 1024
 """What a compressed body may unfold to, unless the caller says otherwise."""
+CONTAINERS_MAX: Final = 250_000
+"""Lists and objects that a body may have, unless the caller says otherwise."""
 EXPIRATION_MAX_MS: Final = 2**32 - 1
 PERSISTENT: Final = 2
+HIDDEN: Final = "<sealed>"
+"""Stands where people would read arguments that are sealed."""
 
 
 class Embed(Struct, frozen=True):
@@ -123,8 +127,8 @@ def encode(
         "timelimit": [call.time_limit, call.soft_time_limit],
         "root_id": call.root_id or call.id,
         "parent_id": call.parent_id,
-        "argsrepr": short_repr(call.args, max_levels=repr_levels) if call.argsrepr is None else call.argsrepr,
-        "kwargsrepr": short_repr(call.kwargs, max_levels=repr_levels) if call.kwargsrepr is None else call.kwargsrepr,
+        "argsrepr": shown(call.args, content_type, repr_levels) if call.argsrepr is None else call.argsrepr,
+        "kwargsrepr": shown(call.kwargs, content_type, repr_levels) if call.kwargsrepr is None else call.kwargsrepr,
         "origin": call.origin,
         "ignore_result": call.ignore_result,
         "replaced_task_nesting": call.replaced_task_nesting,
@@ -158,6 +162,11 @@ def encode(
     )
 
 
+def shown(arguments: Any, content_type: str, repr_levels: int = MAX_LEVELS) -> str:
+    """Return the short text of arguments that travels in a header: of those that are sealed it tells nothing."""
+    return HIDDEN if signing.is_sealed(content_type) else short_repr(arguments, max_levels=repr_levels)
+
+
 def encode_body(
     args: Collection[Any],
     kwargs: dict[str, Any],
@@ -172,17 +181,25 @@ def encode_body(
 
 
 def decode_body(
-    message: Message, accept: Collection[str], *, keys: Keys | None = None, max_bytes: int = UNFOLDED_MAX_BYTES
+    message: Message,
+    accept: Collection[str],
+    *,
+    keys: Keys | None = None,
+    max_bytes: int = UNFOLDED_MAX_BYTES,
+    max_containers: int = CONTAINERS_MAX,
 ) -> tuple[Sequence[Any], dict[str, Any], Embed]:
-    """Open the body: arguments, keyword arguments, and what follows; `max_bytes` limits a compressed body unfolded.
+    """Open the body: arguments, keyword arguments, and what follows.
+
+    `max_bytes` limits a compressed body unfolded, `max_containers` the lists and objects in it.
 
     Raises `ContentDisallowed`, `SecurityError` for a signature that does not hold, `DecodeError` for bytes that cannot be read, `BadMessage` for what is no task's body.
     """
-    subject = subject_of(message) if message.content_type == signing.HMAC_TYPE else signing.NOBODY
-    return parse_body(serializers.loads(*unfolded(message, max_bytes), accept, keys, subject))
+    subject = subject_of(message) if message.content_type in _BOUND else signing.NOBODY
+    body, content_type, content_encoding = unfolded(message, max_bytes, max_containers)
+    return parse_body(serializers.loads(body, content_type, content_encoding, accept, keys, subject))
 
 
-def unfolded(message: Message, max_bytes: int) -> tuple[bytes, str, str]:
+def unfolded(message: Message, max_bytes: int, max_containers: int = CONTAINERS_MAX) -> tuple[bytes, str, str]:
     """Return the body, decompressed if it has to be, with its content type and encoding. Raises `DecodeError`."""
     body = message.body
     compression = message.headers.get("compression")
@@ -190,6 +207,8 @@ def unfolded(message: Message, max_bytes: int) -> tuple[bytes, str, str]:
         if not isinstance(compression, str):
             raise BadMessage(f"header 'compression' must be text, not {type(compression).__name__}")
         body = serializers.decompress(body, compression, max_bytes)
+    if serializers.exceeds_containers(body, message.content_type, max_containers):
+        raise DecodeError(f"the body has more than {max_containers} lists and objects (task_message_max_containers)")
     return body, message.content_type, message.content_encoding
 
 
@@ -284,10 +303,11 @@ def again(
 
 
 def subject_of(message: Message) -> Subject:
-    """Return what a signature of the message's body is bound to."""
+    """Return what a signature or seal of the message's body is bound to."""
     return Subject(signing.TASK, str(message.headers.get("task")), str(message.headers.get("id")))
 
 
+_BOUND: Final = (signing.HMAC_TYPE, signing.SEALED_TYPE)
 _EMPTY_EMBED: Final = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 

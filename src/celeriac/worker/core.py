@@ -23,6 +23,7 @@ from celeriac.core.outcome import Crashed, Joined, Revoked, TimedOut, Unopened
 from celeriac.core.retry import crash_delay_s
 from celeriac.core.revoking import ids_of
 from celeriac.core.states import FAILURE
+from celeriac.worker.control_filter import ControlFilter
 from celeriac.worker.dispatch import Dispatch
 from celeriac.worker.entry import Entry, may_be_in_chord, without_content
 from celeriac.worker.executor.frames import Done, Progress, Report
@@ -32,6 +33,7 @@ from celeriac.worker.intake import Intake
 from celeriac.worker.lease import Lease
 from celeriac.worker.link import Link
 from celeriac.worker.pool import Death, Pool, Spawner
+from celeriac.worker.replays import guard_of
 from celeriac.worker.revocations import Revocations
 from celeriac.worker.settler import Settler
 from celeriac.worker.sweeper import Sweeper
@@ -76,7 +78,14 @@ class Core:
         self._writer = app.backend.writer()
         self._link = Link(f"broker {app.broker.shown_url()}", self._open_consumer, self._link_lost)
         self._unique = UniqueKeeper(app, self._entries)
-        self._settler = Settler(self._consumer, self._writer, self._link, self._unique, self._completed)
+        self._settler = Settler(
+            self._consumer,
+            self._writer,
+            self._link,
+            self._unique,
+            self._completed,
+            settings.worker_settle_buffer_max,
+        )
         self._sweeper = Sweeper(app, self._writer)
         self._pool = Pool(
             spawner,
@@ -110,6 +119,7 @@ class Core:
             self._drop,
         )
         self._revocations = Revocations(settings.worker_revokes_max)
+        self._control = ControlFilter(app)
         self._lease = Lease(
             self._consumer,
             self._link,
@@ -133,6 +143,10 @@ class Core:
             self._unique,
             self._gate,
         )
+        self._replays = guard_of(app)
+        if self._replays is not None:
+            self._intake.replays = self._replays
+            self._settler.note_completed = self._replays.completed
         self._loops: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
         self._stop_asked = asyncio.Event()
@@ -165,6 +179,8 @@ class Core:
             ("watch", self._watch()),
         ):
             self._loops[name] = asyncio.create_task(loop, name=f"celeriac-{name}")
+        if self._replays is not None:
+            self._loops["replays"] = asyncio.create_task(self._replays.run(), name="celeriac-replays")
 
     async def wait(self) -> None:
         """Wait until a stop is asked for, or until one of the loops fails, which is a bug: then raise what it raised."""
@@ -234,6 +250,8 @@ class Core:
         try:
             async with asyncio.timeout(FLUSH_TIMEOUT_S):
                 await self._gate.close()
+                if self._replays is not None:
+                    await self._replays.close()
                 if self._link.is_up:
                     await self._consumer.release()
                 await self._consumer.close()
@@ -427,6 +445,7 @@ class Core:
         handle.kill()
 
     def _revoked(self, revocations: Sequence[Revocation]) -> None:
+        revocations = self._control.revocations(revocations)
         self._revocations.add(revocations, self._clock.time())
         news = {revocation.id: revocation for revocation in revocations}
         meant: dict[Entry, Revocation] = {}
@@ -487,6 +506,7 @@ class Core:
 
     def _link_lost(self) -> None:
         """Start nothing that may belong to others by now; what runs goes on, and is settled when its message comes again."""
+        self._settler.connection_lost()
         self._dispatch.recall()
 
     def _forget(self, entry: Entry) -> None:

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -17,11 +17,11 @@ from celeriac.client.context import Request
 from celeriac.core.effects import ACK
 from celeriac.core.headers import SLOT, read_headers, to_timestamp
 from celeriac.core.message import Delivery, Message
-from celeriac.core.outcome import Crashed, Revoked, Unopened
+from celeriac.core.outcome import Crashed, OldForm, Revoked, Unopened
 from celeriac.core.policy import Policy
 from celeriac.core.ports import Consumer
 from celeriac.core.unique import Answer
-from celeriac.exceptions import CeleriacError
+from celeriac.exceptions import BadMessage, CeleriacError
 from celeriac.wire import task_v1
 from celeriac.wire.task_v2 import NOTHING_FOLLOWS
 from celeriac.worker.dispatch import Dispatch
@@ -29,6 +29,7 @@ from celeriac.worker.entry import Entry, may_be_in_chord, without_content
 from celeriac.worker.gate import Gate
 from celeriac.worker.link import Link
 from celeriac.worker.log import describe_arrival
+from celeriac.worker.replays import ReplayGuard
 from celeriac.worker.revocations import Revocations
 from celeriac.worker.settler import Settler
 from celeriac.worker.unique import UniqueKeeper
@@ -79,6 +80,8 @@ class Intake:
         self._entries = entries
         self._kinds = kinds
         self._idle = idle
+        self.replays: ReplayGuard | None = None
+        """Takes out copies of completed messages, where messages are signed."""
         self._delayed: dict[str, float] = {}
         """When messages were lately sent into the delay, in monotonic seconds."""
         self._default_policy = Policy(
@@ -105,11 +108,16 @@ class Intake:
                     continue
             deliveries = await self._link.call(lambda wanted=limit: self._consumer.claim(wanted, WAIT_S))  # type: ignore[misc]
             if deliveries:
+                if self.replays is not None:
+                    deliveries = list(await self.replays.sift(deliveries, self._drop_copy))
                 for delivery in deliveries:
                     self._admit(delivery)
                 self._dispatch.pump()
             else:
                 self._idle()
+
+    def _drop_copy(self, tag: Any) -> None:
+        self._settler.settle_tag(tag, ACK)
 
     def _admit(self, delivery: Delivery) -> None:
         try:
@@ -144,8 +152,13 @@ class Intake:
                 f"MessageTooLarge: the body has {len(message.body)} bytes, task_message_max_bytes is {limit}",
             )
             return
+        if len(message.headers) > self._settings.task_message_max_headers:
+            raise BadMessage(
+                f"the message has {len(message.headers)} headers, task_message_max_headers is {self._settings.task_message_max_headers}"
+            )
         if task_v1.is_v1(message):
-            message = delivery.message = task_v1.upgrade(message, self._settings.accept_content)
+            self._renew(delivery, message)
+            return
         headers = read_headers(message.headers)
         now = self._app.time_source.time()
         revoked = self._revocations.find(message.headers, now)
@@ -168,6 +181,12 @@ class Intake:
                 return
         self._hand_on(entry)
 
+    def _renew(self, delivery: Delivery, message: Message) -> None:
+        """Have an executor open a message of protocol 1, whose headers stand in its body, and send it anew as protocol 2."""
+        entry = self._entry(delivery, task_v1.unopened(message), 0, None)
+        entry.ending = OldForm()
+        self._hand_on(entry)
+
     def _judge(self, entry: Entry, answer: Answer) -> None:
         """Go on with a unique task as its key says: to a slot, to its end, or back into the delay until another has ended."""
         message = entry.message
@@ -187,8 +206,11 @@ class Intake:
     def _delay(self, delivery: Delivery, message: Message, eta: float) -> bool:
         """Put a message that its sender did not leave to the broker's own delay there, so that it costs no worker anything.
 
-        One that comes back at once is due by the broker's clock, which is ahead of ours: False, it may run.
+        One that comes back at once, or that the broker has kept until its time, is due by the broker's clock, which is ahead of ours:
+        False, it may run.
         """
+        if delivery.was_kept_until(eta):
+            return False
         now = time.monotonic()
         if now - self._delayed.pop(message.id, -math.inf) < CLOCKS_APART_S:
             return False
@@ -231,12 +253,14 @@ class Intake:
             known.older_tags = [*known.older_tags, known.delivery.tag]
             known.delivery = entry.delivery
             return
-        if self._settler.settle_again(key, entry.delivery.tag):
+        if self._settler.settle_again(key, entry.delivery):
             return
         self._entries[key] = entry
-        if SLOT not in entry.message.headers:
+        # With a slot it was here before; of an old form it will be here again, and only then says who it is.
+        is_new = SLOT not in entry.message.headers and not isinstance(entry.ending, OldForm)
+        if is_new:
             describe_arrival(entry.message)
-        if signals.task_received.receivers and SLOT not in entry.message.headers:  # else it was here before
+        if is_new and signals.task_received.receivers:
             request = Request.from_message(
                 entry.message,
                 (),

@@ -52,9 +52,15 @@ class Lease:
 
     async def renew(self) -> None:
         """Renew until cancelled."""
+        asked_at = 0.0
+
+        async def ask() -> bool:
+            nonlocal asked_at
+            asked_at = time.monotonic()  # not before: the connection may have been waited for longer than a lease lasts
+            return await self._consumer.heartbeat()
+
         while True:
-            asked_at = time.monotonic()
-            if not await self._link.call(self._consumer.heartbeat):
+            if not await self._link.call(ask):
                 self._on_lost()
             doubted, self._good_until = self.in_doubt, asked_at + self._lease_s
             if doubted and not self.in_doubt:

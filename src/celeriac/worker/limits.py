@@ -17,6 +17,7 @@ from celeriac.core.limits import Hold, Question
 from celeriac.core.message import Message
 from celeriac.core.rates import interval_of
 from celeriac.core.urls import scheme
+from celeriac.worker.control_filter import ControlFilter
 from celeriac.worker.entry import run_key
 
 SEPARATOR: Final = ":"
@@ -30,13 +31,15 @@ class LimitBook:
 
     def __init__(self, app: Celeriac) -> None:
         self._app = app
+        self._kept: dict[str, str] = {}
         self._rates: dict[str, str] = {}
+        self._control = ControlFilter(app)
         self._known: dict[str, TaskLimits | None] = {}
 
     def take_rates(self, rates: dict[str, str]) -> None:
         """Take the rates that were set at run time."""
-        if rates != self._rates:
-            self._rates = rates
+        if rates != self._kept:
+            self._kept, self._rates = rates, self._control.rates(rates)
             self._known.clear()
 
     def limits_of(self, task_name: str) -> TaskLimits | None:

@@ -9,12 +9,13 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from celeriac.core.urls import mask
-from celeriac.exceptions import BrokerUnavailable, OperationalError, PublishTimeout
+from celeriac.exceptions import BrokerFull, BrokerUnavailable, OperationalError, PublishTimeout
 
 logger = logging.getLogger("celeriac.worker")
 
 FIRST_PAUSE_S: Final = 0.1
-LONGEST_PAUSE_S: Final = 2.0
+LONGEST_PAUSE_S: Final = 1.0
+"""So that work goes on soon after the other side is back."""
 
 R = TypeVar("R")
 
@@ -61,8 +62,8 @@ class Link:
             await self._up.wait()
             try:
                 return await operation()
-            except PublishTimeout as error:
-                # The server is there and takes nothing now, as RabbitMQ does under an alarm: a new connection would not help,
+            except (PublishTimeout, BrokerFull) as error:
+                # The server is there and takes nothing now, as RabbitMQ under an alarm or a full Redis: a new connection would not help,
                 # and would cost every claim.
                 logger.warning("%s takes no messages: %s; trying again", self._what, mask(str(error)))
                 await asyncio.sleep(FIRST_PAUSE_S)

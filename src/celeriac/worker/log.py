@@ -29,6 +29,8 @@ from celeriac.core.outcome import (
     Unrunnable,
 )
 from celeriac.wire.short_repr import short_repr
+from celeriac.wire.signing import is_sealed
+from celeriac.wire.task_v2 import HIDDEN
 
 ends = logging.getLogger("celeriac.app.trace")
 arrivals = logging.getLogger("celeriac.worker.strategy")
@@ -66,7 +68,7 @@ def describe_end(
     if isinstance(outcome, Succeeded):
         # By far the most frequent line: nothing is formatted unless somebody reads it.
         if ends.isEnabledFor(level):
-            value = short_repr(outcome.value)
+            value = HIDDEN if is_sealed(message.content_type) else short_repr(outcome.value)
             data = _data(message, runtime=runtime_s, return_value=value)
             _log(ends, level, "Task %s[%s] succeeded in %ss: %s", message, data, runtime_s, value)
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
@@ -12,7 +13,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from celeriac.core.effects import ACK, REQUEUE, Ack, Dead, Follows, Lost, Record, Requeue, Settlement, Verdict
-from celeriac.core.message import Message
+from celeriac.core.message import Delivery, Message
 from celeriac.core.outcome import Joined
 from celeriac.core.ports import Consumer, Published, ResultWriter
 from celeriac.core.urls import mask
@@ -26,12 +27,14 @@ from celeriac.worker.unique import UniqueKeeper
 logger = logging.getLogger("celeriac.worker")
 
 BATCH_MAX: Final = 500
-BUFFER_MAX: Final = 10_000
-"""With this many settlements waiting (the broker or the backend is away) nothing more is claimed."""
 KEPT_MAX: Final = 1_000
 """How many finished runs are remembered whose message went back to the broker before it could be settled."""
 KEPT_S: Final = 300.0
 """How long: a broker hands it out again soon or never."""
+ON_ITS_WAY_S: Final = 60.0
+"""An acknowledgement that was sent so long before its connection was lost has arrived: a silent connection is not suffered for so long."""
+NOTICED_S: Final = 1.0
+"""It may be noted as sent so long after the loss of its connection was."""
 REFUSALS_MAX: Final = 3
 """A batch that the broker refuses so often is settled message by message, and what it still refuses is parked."""
 
@@ -80,13 +83,20 @@ class Settler:
         link: Link,
         unique: UniqueKeeper,
         completed: Callable[[Entry, Joined], None],
+        buffer_max: int,
     ) -> None:
-        """`completed` is given a task with whose end a chord is complete; it is to come back by `settle` with what follows from that."""
+        """`completed` is given a task with whose end a chord is complete; it is to come back by `settle` with what follows from that.
+
+        `buffer_max`: with so many settlements waiting nothing more is to be claimed.
+        """
         self._unique = unique
+        self._buffer_max = buffer_max
         self._consumer = consumer
         self._store = ResultStore(writer)
         self._link = link
         self._completed = completed
+        self.note_completed: Callable[[Message], None] | None = None
+        """Told each message that is done with for good, where somebody wants to know."""
         self._pending: list[_Pending] = []
         self._progress: list[Record] = []
         self._work = asyncio.Event()
@@ -101,6 +111,9 @@ class Settler:
         """Finished runs that are still to be settled."""
         self._kept: OrderedDict[tuple[str, int], tuple[float, _Pending]] = OrderedDict()
         """Finished runs whose message was lost to us, since when (monotonic seconds)."""
+        self._acknowledged: OrderedDict[tuple[str, int], float] = OrderedDict()
+        """The last runs that were settled, and when (monotonic seconds)."""
+        self._connection_lost_at = -math.inf
         self._epoch = 0
         """Counts the leases that were lost: what belongs to an older one has no effect any more."""
         self.room = asyncio.Event()
@@ -117,6 +130,8 @@ class Settler:
             verdict, follows = entry.held_up.verdict, _with(entry.held_up, follows, entry.ending.group_id)
             entry.held_up = entry.ending = None
         if entry.acknowledged:
+            if isinstance(verdict, Ack):
+                self._tell_completed(entry, follows.publish)
             if isinstance(verdict, Requeue):  # there is nothing left to be given back
                 follows.publish = [*follows.publish, entry.message]
             self._follow_ups.append((entry, follows))
@@ -156,18 +171,31 @@ class Settler:
         self._progress.append(record)
         self._wake()
 
-    def settle_again(self, key: tuple[str, int], tag: Any) -> bool:
+    def settle_again(self, key: tuple[str, int], delivery: Delivery) -> bool:
         """Settle a message that came again although its run is finished here; False when it isn't."""
+        tag = delivery.tag
         unsettled = self._unsettled.get(key)
         if unsettled is not None:
             unsettled.newer_tags = [*unsettled.newer_tags, tag]
             return True
         since, kept = self._kept.pop(key, (0.0, None))
         if kept is None or time.monotonic() - since > KEPT_S:
-            return False
+            return delivery.redelivered and self._acknowledge_again(key, tag)
         kept.renew([tag])
         self._add(kept)
         return True
+
+    def _acknowledge_again(self, key: tuple[str, int], tag: Any) -> bool:
+        """Acknowledge a message whose acknowledgement may have been lost with a connection; False when it can't have been."""
+        sent_at = self._acknowledged.get(key, math.inf)
+        if not -NOTICED_S <= self._connection_lost_at - sent_at <= ON_ITS_WAY_S:
+            return False
+        self.settle_tag(tag, ACK)
+        return True
+
+    def connection_lost(self) -> None:
+        """Note that what was acknowledged last may come again: RabbitMQ does not answer acknowledgements."""
+        self._connection_lost_at = time.monotonic()
 
     @property
     def may_complete_chords(self) -> bool:
@@ -180,7 +208,12 @@ class Settler:
         if pending.key is not None and pending.ends_its_run:
             self._unsettled[pending.key] = pending
         self._wake()
-        if len(self._pending) >= BUFFER_MAX:
+        self._look_for_room()
+
+    def _look_for_room(self) -> None:
+        if len(self._pending) + len(self._applying) < self._buffer_max:
+            self.room.set()
+        else:
             self.room.clear()
 
     def _wake(self) -> None:
@@ -198,6 +231,7 @@ class Settler:
         self._progress.clear()
         self._unsettled.clear()
         self._kept.clear()
+        self._acknowledged.clear()
         return unsettled
 
     # -- doing --------------------------------------------------------------------------------------------------------
@@ -218,7 +252,7 @@ class Settler:
                 for entry, follows in self._following:
                     await self._apply_follow_ups(entry, follows)
                 self._following = []
-                self.room.set()
+                self._look_for_room()
             self._idle.set()
 
     async def flush(self) -> None:
@@ -314,16 +348,24 @@ class Settler:
         if lost:
             logger.warning("%d messages were no longer ours when they were settled", len(lost))
         if not self._consumer.stores_records:
-            done = (pending.settlement for pending in batch if pending.settlement.tag not in lost)
-            closes = [group_id for settlement in done for group_id in settlement.closes]
+            settled = (pending.settlement for pending in batch if pending.settlement.tag not in lost)
+            closes = [group_id for settlement in settled for group_id in settlement.closes]
             if closes:
                 await self._store.close_chords(closes, in_force)
         if self._unique.held:
             self._unique.settled(batch, lost)
         self._conclude(batch, lost)
         for pending in batch:
+            done = isinstance(pending.settlement.verdict, Ack) and pending.settlement.tag not in lost
+            if done and pending.entry is not None and not pending.entry.acknowledged:
+                self._tell_completed(pending.entry, pending.settlement.publish)
             if pending.then is not None:
                 pending.then()
+
+    def _tell_completed(self, entry: Entry, published: Sequence[Message]) -> None:
+        # A message that was sent anew as it is, is not done with.
+        if self.note_completed is not None and all(run_key(message) != entry.key for message in published):
+            self.note_completed(entry.message)
 
     async def _apply_follow_ups(self, entry: Entry, follows: Follows) -> None:
         """Store and publish what follows from a message that the broker has forgotten already, whatever becomes of the lease."""
@@ -396,6 +438,8 @@ class Settler:
             if settlement.tag not in lost:
                 for tag in newer:  # another message of the same name: let it have its own run
                     self._add(_Pending(Settlement(tag, REQUEUE), None))
+                if pending.ends_its_run:
+                    self._acknowledged[key] = time.monotonic()
             elif newer:
                 for tag in newer[:-1]:
                     self._add(_Pending(Settlement(tag, ACK), None))
@@ -405,6 +449,8 @@ class Settler:
                 self._kept[key] = time.monotonic(), pending
         while len(self._kept) > KEPT_MAX:
             self._kept.popitem(last=False)
+        while len(self._acknowledged) > KEPT_MAX:
+            self._acknowledged.popitem(last=False)
 
 
 def _with(held_up: Settlement, follows: Follows, group_id: str) -> Follows:

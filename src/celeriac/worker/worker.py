@@ -26,6 +26,7 @@ from celeriac.worker.core import Core, CoreOptions
 from celeriac.worker.pool import Spawner
 from celeriac.worker.queues import choose_queues
 from celeriac.worker.spawners import ForkServerSpawner, ThreadSpawner
+from celeriac.worker.start_warnings import say_start_warnings
 from celeriac.worker.unique import check_unique_tasks
 
 logger = logging.getLogger("celeriac.worker")
@@ -134,14 +135,19 @@ class Worker:
         if handle_signals:
             self._handle_signals(self._loop)
         relay: Relay | None = None
+        saying: asyncio.Task[None] | None = None
         try:
             await core.start()
             relay = start_relay(self.app)
             signals.worker_ready.send(self)
             if self._on_ready is not None:
                 self._on_ready(self)
+            if handle_signals:  # a program of its own, not a thread of another
+                saying = asyncio.create_task(say_start_warnings(self.app))
             await core.wait()
         finally:
+            if saying is not None:
+                saying.cancel()
             core.request_stop(self.grace_s)
             await core.stop()
             if relay is not None:

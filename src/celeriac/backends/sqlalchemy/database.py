@@ -38,6 +38,7 @@ class _Session:
 
     def __init__(self, url: URL, settings: Settings) -> None:
         self.watchdog = Watchdog()
+        drivers.make_private(url)
         self.engine = make_engine(url, settings)
         self.limits: Limits | None = None
         """Known when the tables are there."""

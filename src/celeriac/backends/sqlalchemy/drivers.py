@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import math
+import os
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -20,6 +22,7 @@ from sqlalchemy.exc import (
 
 from celeriac.core.urls import mask
 from celeriac.exceptions import ImproperlyConfigured
+from celeriac.transports.sqlite.location import create_file
 
 POSTGRESQL: Final = "postgresql"
 SQLITE: Final = "sqlite"
@@ -85,6 +88,16 @@ def connect_arguments(dialect: type[Dialect], timeout_s: float) -> dict[str, Any
             seconds = max(1, math.ceil(timeout_s))
             return {"connect_timeout": seconds, "read_timeout": seconds, "write_timeout": seconds}
     return {}
+
+
+def make_private(url: URL) -> None:
+    """Create the file of a SQLite database for this user alone, where there is none: SQLite itself lets everybody read it."""
+    if url.get_backend_name() != SQLITE or not url.database or url.database.startswith("file:"):
+        return
+    path = os.path.abspath(url.database)
+    if os.path.isdir(os.path.dirname(path)):
+        with contextlib.suppress(OSError):  # whoever opens it says what is wrong
+            create_file(path)
 
 
 def engine_options(dialect: type[Dialect], given: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from celeriac.core.queues import QueueTable
 from celeriac.core.settings import Settings
 from celeriac.exceptions import BrokerUnavailable
 from celeriac.transports.amqp import delay
-from celeriac.transports.amqp.address import Address
 from celeriac.transports.amqp.blocking import BlockingConnection, DeadlinePassed, connection_name
 from celeriac.transports.amqp.errors import ConnectionLost, QueueBeingMade
+from celeriac.transports.amqp.nodes import Nodes
 from celeriac.transports.amqp.protocol import methods
 from celeriac.transports.amqp.protocol.events import Delivered
 from celeriac.transports.amqp.topology import Calls, Script, Topology
@@ -42,8 +42,8 @@ class AmqpAdmin:
     Blocking; not thread-safe.
     """
 
-    def __init__(self, address: Address, settings: Settings, queues: QueueTable) -> None:
-        self._address = address
+    def __init__(self, nodes: Nodes, settings: Settings, queues: QueueTable) -> None:
+        self._nodes = nodes
         self._queues = queues
         self._settings = settings
         self._connection: BlockingConnection | None = None
@@ -56,24 +56,25 @@ class AmqpAdmin:
     def _connected(self, timeout_s: float) -> Generator[tuple[BlockingConnection, float]]:
         deadline = time.monotonic() + timeout_s
         try:
-            connection = self._ready_connection()
+            connection = self._ready_connection(deadline)
             yield connection, deadline
         except DeadlinePassed:
             self._drop()
-            raise BrokerUnavailable(f"{self._address.shown} did not answer within {timeout_s:g} s") from None
+            raise BrokerUnavailable(f"{self._nodes.shown} did not answer within {timeout_s:g} s") from None
         except ConnectionLost:
             self._drop()
             raise
 
-    def _ready_connection(self) -> BlockingConnection:
+    def _ready_connection(self, deadline: float) -> BlockingConnection:
         connection = self._connection
         if connection is not None:
             if connection.check_alive(time.monotonic() + 1.0):
                 return connection
             self._drop()
-        attempt = time.monotonic() + self._settings.broker_connection_timeout
         self._topology = Topology(self._settings, self._queues)
-        self._connection = BlockingConnection(self._address, attempt, name=connection_name("admin"))
+        self._connection = BlockingConnection.open(
+            self._nodes, deadline, self._settings.broker_connection_timeout, name=connection_name("admin")
+        )
         return self._connection
 
     def _run(self, script: Callable[[], Script[T]]) -> T:

@@ -9,11 +9,14 @@ from celeriac.core.priorities import First
 from celeriac.core.queues import QueueTable
 from celeriac.core.settings import Settings
 from celeriac.exceptions import ImproperlyConfigured
-from celeriac.transports.amqp.address import parse
+from celeriac.transports.amqp.nodes import Nodes
 
 
 class AmqpBroker:
-    """RabbitMQ 3.10 or newer behind `amqp://` or `amqps://`; nothing is connected before a side is used."""
+    """RabbitMQ 3.10 or newer behind `amqp://` or `amqps://`; nothing is connected before a side is used.
+
+    Several URLs with semicolons between them are the nodes of one cluster.
+    """
 
     durable = True
     urgent_first: First = "high"
@@ -23,21 +26,21 @@ class AmqpBroker:
         kind = settings.task_default_queue_type
         if kind not in ("quorum", "classic"):
             raise ImproperlyConfigured(f"setting 'task_default_queue_type' = {kind!r} must be 'quorum' or 'classic'")
-        self._address = parse(url)
+        self._nodes = Nodes.of(url, settings.broker_failover_strategy)
         self._settings = settings
 
     def producer(self) -> AmqpProducer:
         """Return a side that sends."""
-        return AmqpProducer(self._address, self._settings, self.queues)
+        return AmqpProducer(self._nodes, self._settings, self.queues)
 
     def admin(self) -> AmqpAdmin:
         """Return a side that looks and tidies."""
-        return AmqpAdmin(self._address, self._settings, self.queues)
+        return AmqpAdmin(self._nodes, self._settings, self.queues)
 
     def consumer(self) -> AmqpConsumer:
         """Return a worker's side."""
-        return AmqpConsumer(self._address, self._settings, self.queues)
+        return AmqpConsumer(self._nodes, self._settings, self.queues)
 
     def shown_url(self) -> str:
         """Return the URL with the password masked."""
-        return self._address.shown
+        return self._nodes.shown

@@ -11,9 +11,11 @@ from typing import Final
 
 from celeriac.brokers.amqp import parking
 from celeriac.brokers.amqp.acks import ack_frames, nack_frames
+from celeriac.brokers.amqp.consumer_timeout import must_secure, told_s
 from celeriac.brokers.amqp.feed import Feed
 from celeriac.brokers.amqp.incoming import delivery_count
-from celeriac.brokers.amqp.intake import Held, Intake, Tag
+from celeriac.brokers.amqp.intake import Intake, Tag
+from celeriac.brokers.amqp.lane import Held
 from celeriac.brokers.amqp.outgoing import to_publish
 from celeriac.brokers.amqp.revoked_reader import RevokedReader
 from celeriac.brokers.declaring import broadcasts, own_limits, own_names, unroutable
@@ -24,11 +26,11 @@ from celeriac.core.ports import Published
 from celeriac.core.queues import QueueTable, public_queue
 from celeriac.core.settings import Settings
 from celeriac.core.workflow import Completed
-from celeriac.exceptions import BrokerUnavailable, EncodeError, OperationalError
-from celeriac.transports.amqp.address import Address
+from celeriac.exceptions import BrokerUnavailable, EncodeError, OperationalError, PublishTimeout
 from celeriac.transports.amqp.aio import CONSUME_CHANNEL, REVOKED_CHANNEL, AsyncConnection
 from celeriac.transports.amqp.blocking import connection_name
-from celeriac.transports.amqp.errors import QueueBeingMade
+from celeriac.transports.amqp.errors import ChannelError, QueueBeingMade
+from celeriac.transports.amqp.nodes import Nodes
 from celeriac.transports.amqp.outbox import Publish
 from celeriac.transports.amqp.protocol import methods
 from celeriac.transports.amqp.protocol.events import Cancelled, ChannelClosed, Delivered
@@ -41,7 +43,8 @@ LAST_COUNT: Final = 20
 """RabbitMQ 4 drops a message that comes back once more after this count."""
 STALL_S: Final = 30.0
 """Nothing has come for so long: reason enough to ask whether something waits."""
-_OPEN_WAIT_S: Final = 10.0
+_OPEN_WAIT_S: Final = 30.0
+"""For making and finding all queues: the first worker of a cluster makes 28 replicated ones for the delays."""
 _BEING_MADE_PAUSE_S: Final = 0.1
 _REVOKED_AGAIN_S: Final = 5.0
 """Pause between two attempts to read the stream of revocations, while that does not work."""
@@ -55,7 +58,8 @@ class AmqpConsumer:
     2. Claims through its intake, which is as wide as `claim` asks for.
     3. Settles: follow-ups first, confirmed, then the acknowledgements, in as few frames as can be.
     4. Gives back what nobody started within `worker_prefetch_hold_s`, for other workers that are idle.
-    5. Tells which claims are void: those that came by a channel which is gone.
+    5. Secures claims that take long against RabbitMQ's `consumer_timeout`.
+    6. Tells which claims are void: those that came by a channel which is gone.
 
     To be used in one event loop only.
     """
@@ -64,8 +68,8 @@ class AmqpConsumer:
     hastens: bool = False
     ahead_s: float = 0.0
 
-    def __init__(self, address: Address, settings: Settings, table: QueueTable) -> None:
-        self._address = address
+    def __init__(self, nodes: Nodes, settings: Settings, table: QueueTable) -> None:
+        self._nodes = nodes
         self._settings = settings
         self._table = table
         self._owner = ""
@@ -78,6 +82,7 @@ class AmqpConsumer:
         self._keeper: asyncio.Task[None] | None = None
         self._revoked: RevokedReader | None = None
         self._revoked_again_at = 0.0
+        self._secure_s = settings.worker_claim_secure_s
 
     # -- opening and closing ------------------------------------------------------------------------------------------
 
@@ -114,7 +119,7 @@ class AmqpConsumer:
         self._topology = Topology(self._settings, self._table, owner)
         self._revoked = self._revoked or RevokedReader()
         connection = self._connection = await AsyncConnection.open(
-            self._address,
+            self._nodes,
             self,
             heartbeat_s=self._settings.broker_heartbeat,
             timeout_s=self._settings.broker_connection_timeout,
@@ -125,17 +130,27 @@ class AmqpConsumer:
                 for exchange, key, own in broadcasts(queues, self._table, owner):
                     await connection.run(self._topology.ensure_private(own, exchange, key))
                 for name in names:
-                    await connection.run(self._topology.ensure_delay(name))
+                    await self._ensure_delay(connection, name)
                 await self._revoked.open(connection, self._topology)
         except TimeoutError:
             self._abandon()
+            self._nodes.passed_over(connection.address)
             raise BrokerUnavailable(
-                f"RabbitMQ at {self._address.shown} did not get ready in {_OPEN_WAIT_S:g} s"
+                f"RabbitMQ at {connection.address.shown} did not get ready in {_OPEN_WAIT_S:g} s"
             ) from None
         except BaseException:
             self._abandon()
             raise
         self._keeper = asyncio.create_task(self._keep(), name="celeriac-amqp-give-back")
+
+    async def _ensure_delay(self, connection: AsyncConnection, queue: str) -> None:
+        try:
+            await connection.run(self._topology.ensure_delay(queue))
+        except ChannelError as error:
+            if not error.queue_is_away:
+                raise
+            # It must not keep the worker from its other queues; whoever sends into the delay tries again.
+            _log.warning("queue %r is not ready for delays, or at all: %s", queue, error)
 
     async def release(self) -> None:
         """Return every claim that is left, and stop consuming. Idempotent."""
@@ -147,10 +162,11 @@ class AmqpConsumer:
             async with asyncio.timeout(self._settings.publish_timeout_s):
                 for feed in self._intake.feeds.values():
                     await self._intake.cancel(connection, feed)
-                await self._give_back(connection, list(self._intake.held))
+                await self._give_back(connection, self._intake.tags())
                 async with connection.lock(CONSUME_CHANNEL):
-                    # An answered close is the only proof that all before it has arrived.
-                    await connection.call(CONSUME_CHANNEL, [methods.channel_close()])
+                    for channel in self._intake.channels():
+                        # An answered close is the only proof that all before it has arrived.
+                        await connection.call(channel, [methods.channel_close()])
         except (OperationalError, TimeoutError) as error:
             _log.info("RabbitMQ takes back by itself what could not be given back: %s", error)
         self._void_all()
@@ -181,7 +197,7 @@ class AmqpConsumer:
     def _live(self) -> AsyncConnection:
         connection = self._connection
         if connection is None:
-            raise BrokerUnavailable(f"not connected to RabbitMQ at {self._address.shown}")
+            raise BrokerUnavailable(f"not connected to RabbitMQ at {self._nodes.shown}")
         if connection.error is not None:
             raise connection.error
         return connection
@@ -202,7 +218,7 @@ class AmqpConsumer:
             async with asyncio.timeout(self._settings.publish_timeout_s):
                 await self._intake.widen(connection, self._topology, limit)
         except TimeoutError:
-            raise BrokerUnavailable(f"RabbitMQ at {self._address.shown} does not answer") from None
+            raise BrokerUnavailable(f"RabbitMQ at {self._nodes.shown} does not answer") from None
         if claimed := await self._take_narrowly(connection, limit):
             return claimed
         assert self._arrived is not None
@@ -223,12 +239,10 @@ class AmqpConsumer:
                     for feed in feeds:
                         await self._intake.cancel(connection, feed)
             except TimeoutError:
-                raise BrokerUnavailable(f"RabbitMQ at {self._address.shown} does not answer") from None
+                raise BrokerUnavailable(f"RabbitMQ at {self._nodes.shown} does not answer") from None
         claimed = self._take(limit)  # from here on nothing is waited for: a cancelled claim must lose nothing
         for feed in feeds:
-            rest = [event.delivery_tag for event, _ in feed.buffer]
-            feed.buffer.clear()
-            connection.send_frames(self._intake.settling(nack_frames, rest))
+            self._intake.settle(connection, nack_frames, self._intake.unclaimed(feed))
         return claimed
 
     def _take(self, limit: int) -> list[Delivery]:
@@ -246,11 +260,12 @@ class AmqpConsumer:
     # -- giving back --------------------------------------------------------------------------------------------------
 
     async def _keep(self) -> None:
-        """Give back what lies unstarted for too long."""
+        """Give back what lies unstarted for too long, and secure what runs for long."""
         hold_s = self._settings.worker_prefetch_hold_s
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(hold_s / 4)
+            await self._secure(loop.time())
             too_old = loop.time() - hold_s
             for feed in list(self._intake.feeds.values()):
                 if not feed.buffer or feed.buffer[0][1] > too_old:
@@ -259,32 +274,43 @@ class AmqpConsumer:
                     async with asyncio.timeout(self._settings.publish_timeout_s):
                         connection = self._live()
                         await self._intake.cancel(connection, feed)
-                        unstarted = [event.delivery_tag for event, _ in feed.buffer]
-                        feed.buffer.clear()
-                        await self._give_back(connection, unstarted)
+                        await self._give_back(connection, self._intake.unclaimed(feed))
                 except (OperationalError, TimeoutError) as error:
                     # The connection's loss gives back all by itself; the next claim tells the core.
                     _log.debug("giving back unstarted messages of %s: %s", feed.queue, error)
 
-    async def _give_back(self, connection: AsyncConnection, numbers: Sequence[int]) -> None:
+    async def _secure(self, now: float) -> None:
+        connection = self._connection
+        if connection is None or not self._intake.has_older(now - self._secure_s) or not must_secure(connection.server):
+            return
+        try:
+            async with asyncio.timeout(self._settings.publish_timeout_s):
+                count = await self._intake.secure(connection)
+        except (OperationalError, TimeoutError) as error:  # tried again soon, unless all claims are void now
+            _log.debug("securing claims: %s", error)
+            return
+        _log.debug("%d claims are secured against RabbitMQ's consumer_timeout", count)
+
+    async def _give_back(self, connection: AsyncConnection, tags: Sequence[Tag]) -> None:
         """Return messages to their queues."""
         intake = self._intake
-        tired: list[int] = []
-        fresh: list[int] = []
-        for number in numbers:
-            held = intake.held.get(number)
-            if held is not None:
-                (tired if delivery_count(held.event) >= RETURNS_ALLOWED else fresh).append(number)
-        connection.send_frames(intake.settling(nack_frames, fresh))
+        tired: dict[Tag, Publish] = {}
+        fresh: list[Tag] = []
+        for tag in tags:
+            held = intake.find(tag)
+            if held is None:
+                continue
+            if delivery_count(held.event) >= RETURNS_ALLOWED:
+                tired[tag] = parking.again(held.event, held.feed.queue)
+            else:
+                fresh.append(tag)
+        intake.settle(connection, nack_frames, fresh)
         if tired:
-            generation = intake.generation
-            copies = [parking.again(intake.held[number].event, intake.held[number].feed.queue) for number in tired]
-            await connection.run(self._topology.publish(copies))
-            if generation == intake.generation:
-                connection.send_frames(intake.settling(ack_frames, tired))
+            await connection.run(self._topology.publish(list(tired.values())))
+            intake.settle(connection, ack_frames, tired)
 
     def holds(self, tag: Tag) -> bool:
-        """Tell whether a claim is of this generation of the channel and not settled; see `Consumer.holds`."""
+        """Tell whether a claim's channel is still there and it is not settled; see `Consumer.holds`."""
         return self._intake.find(tag) is not None
 
     # -- settling -----------------------------------------------------------------------------------------------------
@@ -295,59 +321,55 @@ class AmqpConsumer:
         Raises `BrokerUnavailable` when the follow-ups could not be published, `PublishTimeout` when that is not known.
         """
         lost: list[Lost | Completed] = []
-        acks: list[int] = []
-        nacks: list[int] = []
+        acks: list[Tag] = []
+        nacks: list[Tag] = []
         publishes: list[Publish] = []
         now = time.time()
-        tags: dict[int, Tag] = {}
-        owners: list[int] = []
+        tags: set[Tag] = set()
+        owners: list[Tag] = []
         """To which delivery each of `publishes` belongs."""
         for settlement in batch:
             tag: Tag = settlement.tag
-            number = tag[1]
             held = self._intake.find(tag)
-            if held is None or number in tags:
+            if held is None or tag in tags:
                 lost.append(Lost(tag))
                 continue
-            tags[number] = tag
+            tags.add(tag)
             plain = settlement.verdict is ACK and not settlement.publish  # the commonest first
             if plain or self._prepare(settlement, held, publishes, now):
-                acks.append(number)
+                acks.append(tag)
             else:
-                nacks.append(number)
-            owners += [number] * (len(publishes) - len(owners))
+                nacks.append(tag)
+            owners += [tag] * (len(publishes) - len(owners))
         if not tags:
             return lost
         connection = self._live()
-        generation = self._intake.generation
         if publishes:
             try:
-                await connection.publish(self._topology.publish(publishes), self._settings.publish_timeout_s)
+                await self._send(connection, publishes)
             except NoRoute as error:
-                stuck = {number for publish, number in zip(publishes, owners, strict=True) if error.has(publish)}
+                stuck = {tag for publish, tag in zip(publishes, owners, strict=True) if error.has(publish)}
                 await self._park_stuck(connection, stuck, error)
-        if published is not None and generation == self._intake.generation:
-            await published(tags.values())
-        if generation != self._intake.generation:  # the channel was closed meanwhile
-            return lost + [Lost(tag) for tag in tags.values()]
-        if acks:
-            connection.send_frames(self._intake.settling(ack_frames, acks))
-        if nacks:
-            connection.send_frames(self._intake.settling(nack_frames, nacks))
+        if published is not None and (ours := [tag for tag in tags if self.holds(tag)]):
+            await published(ours)
+        # Of those whose channel was closed meanwhile too.
+        lost += [Lost(tag) for tag in tags if not self.holds(tag)]
+        self._intake.settle(connection, ack_frames, acks)
+        self._intake.settle(connection, nack_frames, nacks)
         return lost
 
-    async def _park_stuck(self, connection: AsyncConnection, numbers: Collection[int], error: NoRoute) -> None:
+    async def _park_stuck(self, connection: AsyncConnection, tags: Collection[Tag], error: NoRoute) -> None:
         """Park messages whose follow-ups no queue is there for; all others' have been sent."""
         now = time.time()
         reason = f"its follow-up cannot be sent: {error}"
         expires_s = self._settings.dead_letter_expires_s
         parked = [
             parking.park(held.event, public_queue(held.feed.queue), reason, now, uuid7(now, os.urandom(10)), expires_s)
-            for number in numbers
-            if (held := self._intake.held.get(number)) is not None
+            for tag in tags
+            if (held := self._intake.find(tag)) is not None
         ]
         if parked:
-            await connection.publish(self._topology.publish(parked), self._settings.publish_timeout_s)
+            await self._send(connection, parked)
 
     def _prepare(self, settlement: Settlement, held: Held, publishes: list[Publish], now: float) -> bool:
         """Collect what a settlement publishes; True when its message is to be acknowledged, False when given back."""
@@ -376,10 +398,19 @@ class AmqpConsumer:
         publishes = [to_publish(message, now) for message in messages]
         if publishes:
             try:
-                await connection.publish(self._topology.publish(publishes), self._settings.publish_timeout_s)
+                await self._send(connection, publishes)
             except NoRoute as error:
                 pairs = zip(messages, publishes, strict=True)
                 raise unroutable([message for message, publish in pairs if error.has(publish)]) from None
+
+    async def _send(self, connection: AsyncConnection, publishes: Sequence[Publish]) -> None:
+        try:
+            await connection.publish(self._topology.publish(publishes), self._settings.publish_timeout_s)
+        except PublishTimeout:
+            # One node of several that is cut off from the others confirms nothing; what blocks one node blocks them all.
+            if len(self._nodes) > 1 and connection.blocked is None:
+                connection.give_up("it confirms nothing")
+            raise
 
     # -- the rest of the port -----------------------------------------------------------------------------------------
 
@@ -407,7 +438,11 @@ class AmqpConsumer:
         for feed in list(self._intake.feeds.values()):
             if feed.room() <= 0 or feed.last_news > silent_since:
                 continue
-            ready = await connection.run(self._topology.look(feed.queue))
+            try:
+                async with asyncio.timeout(self._settings.publish_timeout_s):
+                    ready = await connection.run(self._topology.look(feed.queue))
+            except TimeoutError:
+                break  # whether the other side is still there is the heartbeat's affair
             if ready and feed.suspect:
                 _log.warning("%d messages wait in %r, but none comes: consuming anew", ready, feed.queue)
                 await self._intake.cancel(connection, feed)
@@ -423,7 +458,7 @@ class AmqpConsumer:
             async with asyncio.timeout(_OPEN_WAIT_S):
                 await self._revoked.open(connection, self._topology)
         except TimeoutError:
-            _log.warning("RabbitMQ at %s does not answer about revocations", self._address.shown)
+            _log.warning("RabbitMQ at %s does not answer about revocations", self._nodes.shown)
 
     async def revocations(self) -> list[Revocation]:
         """Return the revocations in force that this consumer has not returned before."""
@@ -452,15 +487,29 @@ class AmqpConsumer:
             self._wake()
 
     def on_channel_closed(self, event: ChannelClosed) -> None:
-        """RabbitMQ closed a channel, as it does for claims older than its consumer_timeout; the next claim reopens it."""
-        if event.channel == CONSUME_CHANNEL:
-            _log.warning("RabbitMQ took back all claims of this worker: %s %s", event.code, event.text)
-            self._void_all()
-            self._wake()
+        """RabbitMQ closed a channel, as it does for claims older than its `consumer_timeout`; the next claim reopens it."""
+        taken = self._intake.void(event.channel)
+        if taken is None:
+            return
+        timeout_s = told_s(event.text)
+        if not taken:
+            _log.debug("RabbitMQ closed a channel, without anything on it: %s %s", event.code, event.text)
+        elif timeout_s is None:
+            _log.warning("RabbitMQ took back %d claims of this worker: %s %s", len(taken), event.code, event.text)
+        else:
+            self._secure_s = min(self._secure_s, timeout_s / 2)
+            _log.warning(
+                "RabbitMQ took back %d claims of this worker, because its consumer_timeout is %g s: others may run them a second time."
+                " From now on claims are secured after %g s; set worker_claim_secure_s to that",
+                *(len(taken), timeout_s, self._secure_s),
+            )
+        self._wake()
 
     def on_lost(self, error: OperationalError) -> None:
         """The connection is gone."""
         _log.debug("%s", error)
+        if self._connection is not None:
+            self._nodes.passed_over(self._connection.address)
         self._void_all()
         self._wake()
 

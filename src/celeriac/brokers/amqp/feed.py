@@ -41,6 +41,8 @@ class Feed:
         """What came and was not claimed yet, with the time when it came."""
         self.must_exist = True
         """The queue is to be looked at before the next consumer starts."""
+        self.away_until = 0.0
+        """The queue is on a node that is down: it is left alone until then."""
         self.last_news = 0.0
         """When a message came or a consumer was started."""
         self.suspect = False
@@ -77,8 +79,11 @@ class Feed:
         if window is not None:
             window.unsettled -= 1
 
+    def forget(self, channel: int) -> None:
+        """A channel is gone, and what had come on it."""
+        self.buffer = deque(item for item in self.buffer if item[0].channel != channel)
+
     def reset(self) -> None:
-        """The channel is gone, and all that was on it."""
+        """The channel on which messages come is gone, and its consumers."""
         self.windows.clear()
-        self.buffer.clear()
         self.must_exist = True

@@ -81,7 +81,7 @@ def describe(event: Delivered, queue: str) -> DeadLetter:
     headers = _headers(raw)
     reason, parked_at = headers.get(REASON), headers.get(PARKED_AT)
     try:
-        message, _ = to_message(event, queue)
+        message, *_ = to_message(event, queue)
         for name in _OURS.intersection(message.headers):
             del message.headers[name]
         message.routing_key = None

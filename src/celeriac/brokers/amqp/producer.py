@@ -14,9 +14,9 @@ from celeriac.core.message import Message
 from celeriac.core.queues import QueueTable
 from celeriac.core.settings import Settings
 from celeriac.exceptions import BrokerUnavailable, PublishTimeout
-from celeriac.transports.amqp.address import Address
 from celeriac.transports.amqp.blocking import BlockingConnection, DeadlinePassed, connection_name
-from celeriac.transports.amqp.errors import ConnectionLost
+from celeriac.transports.amqp.errors import ChannelError, ConnectionLost
+from celeriac.transports.amqp.nodes import Nodes
 from celeriac.transports.amqp.outbox import Publish
 from celeriac.transports.amqp.topology import NoRoute, PartlyRefused, Refused, Topology
 
@@ -38,8 +38,8 @@ class AmqpProducer:
     Thread-safe: one thread publishes at a time, the others wait within their own deadlines.
     """
 
-    def __init__(self, address: Address, settings: Settings, queues: QueueTable) -> None:
-        self._address = address
+    def __init__(self, nodes: Nodes, settings: Settings, queues: QueueTable) -> None:
+        self._nodes = nodes
         self._queues = queues
         self._settings = settings
         self._start_fresh()
@@ -68,7 +68,7 @@ class AmqpProducer:
             self._leave_to_parent()
         if not self._lock.acquire(timeout=max(0.0, timeout_s)):
             raise BrokerUnavailable(
-                f"nothing was sent in {timeout_s:g} s: other threads were publishing to {self._address.shown}"
+                f"nothing was sent in {timeout_s:g} s: other threads were publishing to {self._nodes.shown}"
             )
         try:
             connection = self._ready_connection(deadline)
@@ -78,8 +78,15 @@ class AmqpProducer:
             except NoRoute as error:
                 lost = [message for message, publish in zip(messages, publishes, strict=True) if error.has(publish)]
             except DeadlinePassed:
+                if connection.blocked is None:  # what blocks one node blocks them all
+                    self._nodes.passed_over(connection.address)
                 raise self._too_late(connection, timeout_s) from None
+            except ChannelError as error:
+                if not error.queue_is_away:
+                    raise
+                raise (PublishTimeout if connection.in_doubt else BrokerUnavailable)(str(error)) from None
             except ConnectionLost as error:
+                self._nodes.passed_over(connection.address)
                 if not connection.in_doubt:
                     raise
                 raise PublishTimeout(f"{error}; whether the messages arrived is not known") from None
@@ -124,9 +131,10 @@ class AmqpProducer:
         if connection is not None and self._is_good(connection, deadline):
             return connection
         self._drop()
-        attempt = min(deadline, time.monotonic() + self._settings.broker_connection_timeout)
         self._topology = Topology(self._settings, self._queues)
-        self._connection = BlockingConnection(self._address, attempt, name=connection_name("producer"))
+        self._connection = BlockingConnection.open(
+            self._nodes, deadline, self._settings.broker_connection_timeout, name=connection_name("producer")
+        )
         return self._connection
 
     def _is_good(self, connection: BlockingConnection, deadline: float) -> bool:
@@ -140,12 +148,13 @@ class AmqpProducer:
         return connection.usable
 
     def _too_late(self, connection: BlockingConnection, timeout_s: float) -> BrokerUnavailable:
+        shown = connection.address.shown
         reason = f" (RabbitMQ takes no messages: {connection.blocked})" if connection.blocked is not None else ""
         if connection.in_doubt:
             return PublishTimeout(
-                f"{self._address.shown} did not confirm within {timeout_s:g} s{reason}; whether the messages arrived is not known"
+                f"{shown} did not confirm within {timeout_s:g} s{reason}; whether the messages arrived is not known"
             )
-        return BrokerUnavailable(f"nothing could be sent to {self._address.shown} within {timeout_s:g} s{reason}")
+        return BrokerUnavailable(f"nothing could be sent to {shown} within {timeout_s:g} s{reason}")
 
     def _leave_to_parent(self) -> None:
         # The socket and the lock are the parent's: neither is touched beyond closing our copy of the file descriptor.

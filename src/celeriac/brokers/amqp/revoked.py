@@ -31,5 +31,5 @@ def from_body(body: bytes) -> Entry:
     """Read an entry; what is none is an empty one, because nobody's junk may stop the reading of a stream."""
     try:
         return msgspec.json.decode(body, type=Entry)
-    except (msgspec.DecodeError, msgspec.ValidationError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return Entry()

@@ -39,7 +39,7 @@ class RevokedReader:
         self._mark = ""
         self._caught_up = asyncio.Event()
         self._new: list[Revocation] = []
-        self._known: dict[tuple[str, bool, str], float] = {}
+        self._known: dict[tuple[str, bool, str, str], float] = {}
         self._connection: AsyncConnection | None = None
         self._said = False
 
@@ -92,7 +92,7 @@ class RevokedReader:
         revocation = entry.revocation
         if revocation is None or revocation.expires_at <= time.time():
             return
-        key = (revocation.id, revocation.terminate, revocation.signal)
+        key = (revocation.id, revocation.terminate, revocation.signal, revocation.signature)
         if key not in self._known:
             self._new.append(revocation)
         self._known[key] = max(revocation.expires_at, self._known.get(key, 0.0))

@@ -60,14 +60,18 @@ def end_leases(connection: sqlite3.Connection, lost: Iterable[tuple[str, float]]
 def revoke(connection: sqlite3.Connection, revocations: Iterable[Revocation]) -> None:
     """Keep the revocations; one that says nothing new changes nothing."""
     for revocation in revocations:
-        said = (revocation.id, revocation.expires_at, revocation.terminate, revocation.signal)
+        said = (
+            revocation.id, revocation.expires_at, revocation.terminate, revocation.signal, revocation.signature,
+        )  # fmt: skip
         known = connection.execute(
-            "SELECT 1 FROM revocations WHERE id = ? AND expires_at >= ? AND terminate = ? AND signal = ?", said
+            "SELECT 1 FROM revocations WHERE id = ? AND expires_at >= ? AND terminate = ? AND signal = ? AND signature = ?",
+            said,
         ).fetchone()
         if known is None:
             # With a new number, so that consumers which saw the old one see this one too.
             connection.execute("DELETE FROM revocations WHERE id = ?", (revocation.id,))
-            connection.execute("INSERT INTO revocations (id, expires_at, terminate, signal) VALUES (?, ?, ?, ?)", said)
+            columns = "id, expires_at, terminate, signal, signature"
+            connection.execute(f"INSERT INTO revocations ({columns}) VALUES (?, ?, ?, ?, ?)", said)
 
 
 def revocations_after(connection: sqlite3.Connection, number: int, now: float) -> tuple[int, list[Revocation]]:
@@ -76,10 +80,14 @@ def revocations_after(connection: sqlite3.Connection, number: int, now: float) -
     newest: int = row[0] if row else 0
     after = number if newest >= number else 0  # the file is a new one
     found = connection.execute(
-        "SELECT id, expires_at, terminate, signal FROM revocations WHERE number > ? AND expires_at > ? ORDER BY number",
+        "SELECT id, expires_at, terminate, signal, signature FROM revocations WHERE number > ? AND expires_at > ?"
+        " ORDER BY number",
         (after, now),
     )
-    return newest, [Revocation(task_id, until, bool(terminate), signal) for task_id, until, terminate, signal in found]
+    return newest, [
+        Revocation(task_id, until, bool(terminate), signal, signature)
+        for task_id, until, terminate, signal, signature in found
+    ]
 
 
 def expire_revocations(connection: sqlite3.Connection, now: float) -> None:

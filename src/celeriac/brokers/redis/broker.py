@@ -1,4 +1,4 @@
-"""What a `redis://` URL opens."""
+"""What a `redis://`, `sentinel://` or `rediscluster://` URL opens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from celeriac.core.priorities import First
 from celeriac.core.queues import QueueTable
 from celeriac.core.settings import Settings
 from celeriac.core.urls import scheme
-from celeriac.transports.redis.address import SOCKET_SCHEMES, TCP_SCHEMES, parse_address
+from celeriac.transports.redis.address import SCHEMES, parse_address
+from celeriac.transports.redis.cluster import key_options
+from celeriac.transports.redis.durability import durability_of
 from celeriac.transports.redis.results import ResultKeys
 
 
@@ -24,19 +26,21 @@ class RedisBroker:
     def __init__(self, url: str, settings: Settings, queues: QueueTable | None = None) -> None:
         """Take the URL apart; nothing is connected yet. Raises `ImproperlyConfigured`."""
         self.queues = queues or QueueTable(settings)
-        self._address = parse_address(url)
+        self._address = parse_address(url, settings.broker_transport_options)
         self._settings = settings
-        self._keys = Keys(settings.broker_transport_options)
+        self._keys = Keys(key_options(url, settings.broker_transport_options))
         self._results = self._result_place()
+        self._durability = durability_of(settings)
 
     def producer(self) -> RedisProducer:
-        return RedisProducer(self._address, self._keys, self._settings.broker_connection_timeout, self.queues)
+        timeout_s = self._settings.broker_connection_timeout
+        return RedisProducer(self._address, self._keys, timeout_s, self.queues, self._durability)
 
     def admin(self) -> RedisAdmin:
         return RedisAdmin(self._address, self._keys, self._settings, self.queues)
 
     def consumer(self) -> RedisConsumer:
-        return RedisConsumer(self._address, self._keys, self._settings, self._results, self.queues)
+        return RedisConsumer(self._address, self._keys, self._settings, self._results, self.queues, self._durability)
 
     def shown_url(self) -> str:
         return self._address.shown
@@ -44,9 +48,10 @@ class RedisBroker:
     def _result_place(self) -> ResultPlace | None:
         """Return where results are, if they are on the same server, so that settling can store them."""
         url = self._settings.result_backend
-        if not url or scheme(url) not in (*TCP_SCHEMES, *SOCKET_SCHEMES):
+        if not url or scheme(url) not in SCHEMES:
             return None
-        address = parse_address(url)
+        options = self._settings.result_backend_transport_options
+        address = parse_address(url, options)
         if not address.same_server(self._address):
             return None
-        return ResultPlace(address.db, ResultKeys(self._settings.result_backend_transport_options))
+        return ResultPlace(address.db, ResultKeys(key_options(url, options)))

@@ -26,6 +26,7 @@ from celeriac.brokers.redis.settlement import (
     parked_for,
     settled_answer,
 )
+from celeriac.brokers.redis.sizes import envelope_max_bytes
 from celeriac.core.effects import Dead, Lost, Settlement
 from celeriac.core.headers import LOSSES
 from celeriac.core.message import Delayed, Delivery, Message, Revocation
@@ -36,6 +37,7 @@ from celeriac.core.workflow import Completed
 from celeriac.exceptions import BadMessage, BrokerUnavailable, ImproperlyConfigured, PublishTimeout
 from celeriac.transports.redis.address import Address
 from celeriac.transports.redis.connection import Connection
+from celeriac.transports.redis.durability import Durability
 from celeriac.transports.redis.errors import OutcomeUnknown, ReplyError, broker_errors
 from celeriac.transports.redis.protocol import Word, raise_errors
 from celeriac.wire import redis_envelope
@@ -68,8 +70,16 @@ class RedisConsumer:
     ahead_s: float = 0.0
 
     def __init__(
-        self, address: Address, keys: Keys, settings: Settings, results: ResultPlace | None, table: QueueTable
+        self,
+        address: Address,
+        keys: Keys,
+        settings: Settings,
+        results: ResultPlace | None,
+        table: QueueTable,
+        durability: Durability | None = None,
     ) -> None:
+        """`durability` holds for `publish` alone: a settlement that is lost with a server makes the message claimed again."""
+        self._durability = durability
         self.stores_records = results is not None
         self._table = table
         self._address = address
@@ -82,6 +92,7 @@ class RedisConsumer:
         self._connecting = asyncio.Lock()
         self._doorbell = Doorbell()
         self._closed = False
+        self._envelope_max_bytes = envelope_max_bytes(settings)
 
         self._asked: list[str] = []
         """The queues as we were told; those that are read may be others, see `own_names`."""
@@ -176,7 +187,8 @@ class RedisConsumer:
         first = self._last_claim
         # Counted before it is sent: whatever becomes of this claim, no later one has the same numbers.
         self._last_claim += limit
-        arguments: tuple[Word, ...] = (self._lease, limit, _CLAIM_MAX_BYTES, first, len(self._queues), self._turn)
+        turn: tuple[Word, ...] = (len(self._queues), self._turn)
+        arguments = (self._lease, limit, _CLAIM_MAX_BYTES, first, *turn, self._envelope_max_bytes)
         if self._limits:
             room = rooms(self._queues, self._limits, (self._queue_of_tag(tag) for tag in self._held))
             arguments += tuple(room.get(queue, "") for queue in self._queues)
@@ -199,9 +211,13 @@ class RedisConsumer:
         for tag, envelope in zip(words, words, strict=True):
             self._arrive(tag.decode(), envelope)
 
-    def _arrive(self, tag: str, envelope: bytes) -> None:
+    def _arrive(self, tag: str, envelope: bytes | int) -> None:
         self._held.add(tag)
         queue = self._queue_of_tag(tag)
+        if isinstance(envelope, int):
+            problem = f"MessageTooLarge: it has {envelope} bytes, far more than task_message_max_bytes allows"
+            self._arrived.append(Delivery(tag, queue, None, problem))
+            return
         try:
             message = redis_envelope.decode(envelope, queue)
         except BadMessage as error:
@@ -287,6 +303,13 @@ class RedisConsumer:
             raise_errors(replies)
             if isinstance(replies[-1], list):
                 raise_errors(replies[-1])
+            if (shortfall := await connection.secure(self._durability)) is not None:
+                # Not sent again: that would double them for as long as no replica is there.
+                logger.warning(
+                    "Redis took %d message(s) that follow from tasks, but %s; a failover may lose them",
+                    len(messages),
+                    shortfall,
+                )
         self._known_queues.update(message.queue for message in messages)
         if routed.unroutable:
             raise unroutable(routed.unroutable)
@@ -309,6 +332,7 @@ class RedisConsumer:
         """Renew the lease, or take a new one and return False; see `Consumer.heartbeat`."""
         with self._errors:
             connection = await self._connected()
+            await connection.confirm(self._address)
             if await self._renew(connection):
                 await self._compare_clocks(connection)
                 return True
@@ -335,7 +359,7 @@ class RedisConsumer:
                     connection.scripts.revocations, keys, asked, _REVOCATIONS_AT_ONCE
                 )
                 self._seen_revocation = serial.decode()
-                found += (msgspec.json.decode(text, type=Revocation) for text in texts)
+                found += (revocation for text in texts if (revocation := _revocation(text)) is not None)
                 if self._seen_revocation in (asked, "0"):
                     return found
 
@@ -396,6 +420,7 @@ class RedisConsumer:
         timeout_s = self._settings.broker_connection_timeout
         connection = await Connection.connect(self._address, timeout_s, self._doorbell.on_push)
         try:
+            await connection.check_durability(self._durability)
             keys, arguments = declare_arguments(self._keys, self._asked, self._table)
             await connection.run_surely(connection.scripts.declare, keys, *arguments)
             self._housekeeping.hold_back(await self._seconds_of_grace(connection))
@@ -422,8 +447,8 @@ class RedisConsumer:
     async def _seconds_of_grace(self, connection: Connection) -> float:
         """Return how long nothing may be taken over, because living workers may not have been able to renew."""
         lease_s = self._settings.worker_lease_s
-        if self._lease:
-            return lease_s  # we lost the server, so they may have, too
+        if self._lease or self._address.guides:
+            return lease_s  # we lost the server, so they may have, too; or it may have become master only just now
         try:
             info = await connection.call("INFO", "server")
         except ReplyError:
@@ -438,6 +463,12 @@ class RedisConsumer:
         self._held &= there
         for start in range(0, len(unknown), _CLAIMS_AT_ONCE):
             some = unknown[start : start + _CLAIMS_AT_ONCE]
-            for tag, envelope in zip(some, await connection.call("HMGET", self._claims, *some), strict=True):
-                if envelope is not None:
-                    self._arrive(tag, envelope)
+            for tag, envelope in await connection.small_fields(self._claims, some, self._envelope_max_bytes):
+                self._arrive(tag, envelope)
+
+
+def _revocation(text: bytes) -> Revocation | None:
+    try:
+        return msgspec.json.decode(text, type=Revocation)
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
+        return None  # nobody's junk may keep a worker from hearing of the others

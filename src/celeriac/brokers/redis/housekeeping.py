@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from celeriac.brokers.redis.keys import Keys
 from celeriac.brokers.redis.settlement import Settling, claim_number
+from celeriac.brokers.redis.sizes import envelope_max_bytes
 from celeriac.core.headers import LOSSES
 from celeriac.core.policy import LOSSES_BEYOND
 from celeriac.core.settings import Settings
@@ -39,6 +40,7 @@ class Housekeeping:
         self._keys = keys
         self._settling = settling
         self._loss_limit = settings.task_loss_limit + LOSSES_BEYOND
+        self._envelope_max_bytes = envelope_max_bytes(settings)
         self._keep_dead_s = settings.dead_letter_expires_s
         self._take_over_from = 0.0
         self._expire_from = 0.0
@@ -78,10 +80,9 @@ class Housekeeping:
             some = tags[start : start + _CLAIMS_AT_ONCE]
             arguments: list[Word] = []
             found = 0
-            for tag, envelope in zip(some, await connection.call("HMGET", claims, *some), strict=True):
-                if envelope is not None:
-                    arguments += self._after_loss(tag, envelope)
-                    found += 1
+            for tag, envelope in await connection.small_fields(claims, some, self._envelope_max_bytes):
+                arguments += self._after_loss(tag, envelope)
+                found += 1
             if found:
                 keys = [claims, self._keys.queues]
                 script = connection.scripts.settle
@@ -106,7 +107,9 @@ class Housekeeping:
                     await connection.call("SREM", bindings, *members)
                 await connection.call("UNLINK", self._keys.delayed(queue), *self._keys.lists(queue))
 
-    def _after_loss(self, tag: str, envelope: bytes) -> list[Word]:
+    def _after_loss(self, tag: str, envelope: bytes | int) -> list[Word]:
+        if isinstance(envelope, int):  # too large to be looked at: it will be parked by whoever claims it
+            return self._settling.returned(tag)
         counted, losses = count_loss(envelope)
         if losses >= self._loss_limit:
             reason = f"went down with a whole worker {losses} times, more than the limit (task_loss_limit)"
@@ -126,7 +129,7 @@ def count_loss(envelope: bytes) -> tuple[bytes, int]:
     It is marked as redelivered, too, in the way of Celery's transport.
     """
     try:
-        document: Any = json.loads(envelope)
+        document: Any = json.loads(envelope.decode())  # of bytes it would guess the encoding
         headers, properties = document["headers"], document["properties"]
         losses = headers.get(LOSSES, 0) + 1
         headers[LOSSES] = losses
@@ -141,7 +144,7 @@ def count_loss(envelope: bytes) -> tuple[bytes, int]:
 def reset_counts(envelope: bytes, names: tuple[str, ...]) -> bytes:
     """Return the envelope without these headers; unchanged if it cannot be read."""
     try:
-        document: Any = json.loads(envelope)
+        document: Any = json.loads(envelope.decode())  # of bytes it would guess the encoding
         for name in names:
             document["headers"].pop(name, None)
         return json.dumps(document).encode()

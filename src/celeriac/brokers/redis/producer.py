@@ -14,6 +14,7 @@ from celeriac.core.queues import QueueTable
 from celeriac.exceptions import PublishTimeout
 from celeriac.transports.redis.address import Address
 from celeriac.transports.redis.blocking import Pool
+from celeriac.transports.redis.durability import Durability
 from celeriac.transports.redis.errors import OutcomeUnknown, broker_errors
 from celeriac.transports.redis.protocol import pack_all, raise_errors
 
@@ -24,19 +25,27 @@ class RedisProducer:
     Thread-safe, fork-safe, blocking; never longer than the deadline of each call.
     """
 
-    def __init__(self, address: Address, keys: Keys, connect_timeout_s: float, queues: QueueTable) -> None:
+    def __init__(
+        self,
+        address: Address,
+        keys: Keys,
+        connect_timeout_s: float,
+        queues: QueueTable,
+        durability: Durability | None = None,
+    ) -> None:
+        """`durability`: how secure messages must be before `publish` returns; None: in the server's memory."""
         self._address = address
         self._queues = queues
         self._keys = keys
-        self._pool = Pool(address, connect_timeout_s)
+        self._pool = Pool(address, connect_timeout_s, durability)
         self._errors = broker_errors(address)
         self._known_queues: frozenset[str] = frozenset()
 
     def publish(self, messages: Sequence[Message], timeout_s: float) -> None:
         """Send all messages within `timeout_s` seconds; see `Producer.publish`.
 
-        Raises `BrokerUnavailable` when nothing was sent for certain, `PublishTimeout` when that is not known,
-        `OperationalError` when Redis refuses us, `EncodeError` for a message that cannot be written, `Unroutable` for messages
+        Raises `BrokerUnavailable` when nothing was sent for certain, `PublishTimeout` when that is not known or when they were not
+        as secure in time as was wanted, `OperationalError` when Redis refuses us, `EncodeError` for a message that cannot be written, `Unroutable` for messages
         to an exchange that has no queue for them, when all others have been sent.
         """
         if not messages:
@@ -64,7 +73,7 @@ class RedisProducer:
             return
         with self._errors:
             try:
-                replies = self._pool.call(pack_all(commands), len(commands), deadline)
+                replies, shortfall = self._pool.call_durably(pack_all(commands), len(commands), deadline)
             except OutcomeUnknown as error:
                 raise PublishTimeout(
                     f"Redis at {self._address.shown} took {len(messages)} message(s) and then {error}; it is not known"
@@ -73,6 +82,10 @@ class RedisProducer:
             raise_errors(replies)
             if isinstance(replies[-1], list):  # what the transaction's commands answered
                 raise_errors(replies[-1])
+        if shortfall is not None:
+            raise PublishTimeout(
+                f"Redis at {self._address.shown} took {len(messages)} message(s), but {shortfall}; a failover may lose them"
+            )
         if not self._known_queues.issuperset(message.queue for message in messages):
             self._known_queues |= {message.queue for message in messages}
 

@@ -3,9 +3,37 @@
 from __future__ import annotations
 
 from celeriac.torture.scenario import Scenario
-from celeriac.torture.scenarios import kills
+from celeriac.torture.scenarios import (
+    brokers,
+    chords,
+    depth,
+    frozen,
+    kills,
+    leaks,
+    limits,
+    malformed,
+    publishing,
+    stops,
+    stores,
+    storm,
+    times,
+)
 
-SCENARIOS: tuple[Scenario, ...] = (*kills.SCENARIOS,)
+SCENARIOS: tuple[Scenario, ...] = (
+    *kills.SCENARIOS,
+    *storm.SCENARIOS,
+    *stops.SCENARIOS,
+    *frozen.SCENARIOS,
+    *chords.SCENARIOS,
+    *times.SCENARIOS,
+    *limits.SCENARIOS,
+    *brokers.SCENARIOS,
+    *publishing.SCENARIOS,
+    *stores.SCENARIOS,
+    *malformed.SCENARIOS,
+    *depth.SCENARIOS,
+    *leaks.SCENARIOS,
+)
 
 
 def named(name: str) -> Scenario | None:

@@ -89,9 +89,13 @@ class PrivateRabbit(Service):
         return f"amqp://guest:guest@{HOST}:{self.port}/{vhost}"
 
     def start(self) -> None:
+        self.start_mapper()
+        super().start()
+
+    def start_mapper(self) -> None:
+        """Start the Erlang port mapper, which every node needs. Idempotent."""
         if self._epmd is None:
             self._epmd = self._spawn([self._programs.epmd, "-port", str(self.epmd_port), "-address", HOST])
-        super().start()
 
     def close(self) -> None:
         if self._epmd is not None:

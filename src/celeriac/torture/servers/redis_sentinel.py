@@ -167,7 +167,11 @@ class PrivateSentinels:
         for sentinel in self.sentinels:
             words = sentinel.call("SENTINEL", "MASTER", MASTER_NAME)
             known = dict(zip(words[::2], words[1::2], strict=True))
-            if (known["flags"], known["num-slaves"], known["num-other-sentinels"]) != ("master", "1", str(SENTINELS - 1)):
+            if (known["flags"], known["num-slaves"], known["num-other-sentinels"]) != (
+                "master",
+                "1",
+                str(SENTINELS - 1),
+            ):
                 return False
         return True
 

@@ -12,7 +12,7 @@ from celeriac import Celeriac
 from celeriac.torture.orders import QUEUE
 from celeriac.torture.places import RABBITMQ, REDIS, SQLITE, Place
 from celeriac.torture.servers.rabbit import PrivateRabbit
-from celeriac.transports.amqp.topology import DEAD_SUFFIX
+from celeriac.transports.amqp.topology import DEAD_SUFFIX, REVOKED_STREAM
 
 
 class CeleriacSystem:
@@ -22,10 +22,12 @@ class CeleriacSystem:
     title = "Celeriac"
     places = (REDIS, RABBITMQ, SQLITE)
     program = "celeriac.torture.systems.celeriac_program"
+    python = sys.executable
+    lacks = ()
 
     def worker_command(self, name: str, concurrency: int, options: Sequence[str]) -> list[str]:
         """Return the command line of a worker."""
-        command = [sys.executable, "-m", "celeriac", "-A", self.program, "worker", "-n", f"{name}@torture"]
+        command = [self.python, "-m", "celeriac", "-A", self.program, "worker", "-n", f"{name}@torture"]
         return [*command, "-Q", QUEUE, "-c", str(concurrency), "--allow-embedded", *options]
 
     def is_ready(self, log: str) -> bool:
@@ -41,6 +43,7 @@ class CeleriacSystem:
         if isinstance(place.server, PrivateRabbit):  # its clients are not told what is claimed or delayed
             lengths = place.server.queue_lengths("/")  # of quorum queues they are some seconds old
             lengths[QUEUE] = place.server.unsettled("/", QUEUE)
+            lengths.pop(REVOKED_STREAM, None)
             return sum(count for name, count in lengths.items() if not name.endswith(DEAD_SUFFIX))
         with (
             Celeriac("look", broker=place.broker_url, backend="disabled://", set_as_current=False) as app,

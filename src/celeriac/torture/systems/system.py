@@ -29,6 +29,14 @@ class System(Protocol):
     def program(self) -> str:
         """The module with its tasks and `send`."""
 
+    @property
+    def python(self) -> str:
+        """The interpreter of its programs."""
+
+    @property
+    def lacks(self) -> Collection[str]:
+        """What it does not have of what scenarios need."""
+
     def worker_command(self, name: str, concurrency: int, options: Sequence[str]) -> list[str]:
         """Return the command line of a worker."""
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
-from celeriac.exceptions import BrokerUnavailable, OperationalError, PublishTimeout
+from celeriac.exceptions import OperationalError, PublishTimeout
 from celeriac.transports.amqp.address import Address
 from celeriac.transports.amqp.blocking import handshake_error, set_socket_options
-from celeriac.transports.amqp.errors import ChannelError, ConnectionLost, connection_closed
+from celeriac.transports.amqp.errors import ChannelError, ConnectionLost, connection_closed, unreachable
+from celeriac.transports.amqp.nodes import Nodes
 from celeriac.transports.amqp.outbox import Batch, Outbox, Publish
 from celeriac.transports.amqp.protocol import methods
 from celeriac.transports.amqp.protocol.connection import Connection, State
@@ -36,6 +37,8 @@ PUBLISH_CHANNEL: Final = 1
 TOPOLOGY_CHANNEL: Final = 2
 CONSUME_CHANNEL: Final = 3
 REVOKED_CHANNEL: Final = 4
+FIRST_FREE_CHANNEL: Final = 5
+"""This one and those above it are for whoever uses the connection."""
 _CLOSE_WAIT_S: Final = 0.5
 
 
@@ -111,17 +114,28 @@ class AsyncConnection(asyncio.Protocol):
         self._outbox: Outbox | None = None
         self._liveness = Liveness(0, self._loop.time())
         self._timer: asyncio.TimerHandle | None = None
+        self.address = address
         self.error: OperationalError | None = None
         """Why it is no more."""
+        self.server: dict[str, Any] = {}
+        """What RabbitMQ has said of itself."""
 
     @classmethod
     async def open(
-        cls, address: Address, sink: Sink, *, heartbeat_s: float, timeout_s: float, name: str
+        cls, nodes: Nodes, sink: Sink, *, heartbeat_s: float, timeout_s: float, name: str
     ) -> AsyncConnection:
-        """Connect and log in, within `timeout_s` seconds.
+        """Connect to one of the nodes and log in, within `timeout_s` seconds for each that is tried.
 
         Raises `BrokerUnavailable`, and `OperationalError` when RabbitMQ refuses the login.
         """
+        return await nodes.aconnect(
+            lambda address: cls._open_one(address, sink, heartbeat_s=heartbeat_s, timeout_s=timeout_s, name=name)
+        )
+
+    @classmethod
+    async def _open_one(
+        cls, address: Address, sink: Sink, *, heartbeat_s: float, timeout_s: float, name: str
+    ) -> AsyncConnection:
         connection = cls(address, sink, heartbeat_s=heartbeat_s, name=name)
         try:
             async with asyncio.timeout(timeout_s):
@@ -135,8 +149,7 @@ class AsyncConnection(asyncio.Protocol):
                 await connection._opened
         except (OSError, TimeoutError) as error:
             connection.abandon()
-            why = "no answer in time" if isinstance(error, TimeoutError) else str(error)
-            raise BrokerUnavailable(f"cannot reach RabbitMQ at {address.shown}: {why}; is it running?") from None
+            raise unreachable(address.shown, error) from None
         except BaseException:
             connection.abandon()
             raise
@@ -158,6 +171,10 @@ class AsyncConnection(asyncio.Protocol):
         """Close without a word. Idempotent."""
         self._lose(ConnectionLost(f"the connection to RabbitMQ at {self._address.shown} was closed here"), tell=False)
 
+    def give_up(self, why: str) -> None:
+        """Close without a word, and tell the sink: RabbitMQ is there and yet of no use. Idempotent."""
+        self._lose(ConnectionLost(f"gave up the connection to RabbitMQ at {self._address.shown}: {why}"))
+
     @property
     def usable(self) -> bool:
         """Whether nothing is known against it."""
@@ -167,6 +184,11 @@ class AsyncConnection(asyncio.Protocol):
     def blocked(self) -> str | None:
         """Why RabbitMQ takes no messages at present."""
         return self._protocol.blocked
+
+    @property
+    def channel_max(self) -> int:
+        """The highest number that a channel may have."""
+        return self._protocol.channel_max
 
     # -- asking -------------------------------------------------------------------------------------------------------
 
@@ -193,6 +215,15 @@ class AsyncConnection(asyncio.Protocol):
             self._protocol.send_call(channel, call)
         self.flush()
         return await pending.future
+
+    def post(self, channel: int, calls: Sequence[methods.Call]) -> None:
+        """Write requests whose answers nobody waits for; where one is refused, the sink hears of the channel's end."""
+        if self.error is not None:
+            return
+        self._pending.setdefault(channel, deque()).append(_Pending(calls))
+        for call in calls:
+            self._protocol.send_call(channel, call)
+        self.flush()
 
     async def run(self, script: Script[T]) -> T:
         """Do what the script asks for and return what it returns. Without a deadline of its own: set one around it.
@@ -319,6 +350,7 @@ class AsyncConnection(asyncio.Protocol):
             case ChannelClosed():
                 self._on_channel_closed(event)
             case Opened():
+                self.server = event.server
                 self._liveness = Liveness(event.heartbeat_s, self._loop.time())
                 self._tick()
                 if not self._opened.done():

@@ -21,8 +21,10 @@ from celeriac.transports.amqp.errors import (
     ConnectionLost,
     connection_closed,
     login_refused,
+    unreachable,
     vhost_refused,
 )
+from celeriac.transports.amqp.nodes import Nodes
 from celeriac.transports.amqp.outbox import Batch, Outbox, Publish
 from celeriac.transports.amqp.protocol import methods
 from celeriac.transports.amqp.protocol.connection import Connection, State
@@ -37,6 +39,7 @@ from celeriac.transports.amqp.protocol.events import (
     Returned,
 )
 from celeriac.transports.amqp.topology import Calls, Reply, Script
+from celeriac.transports.resolving import connect
 
 T = TypeVar("T")
 
@@ -91,6 +94,7 @@ class BlockingConnection:
         self._expected: dict[int, deque[Answer | Delivered]] = {}
         self._channel_errors: dict[int, ChannelClosed] = {}
         self._delivered: deque[Delivered] = deque()
+        self.address = address
         self.in_doubt = False
         """Messages were written out, and it is not known yet what became of all of them."""
         self.last_used = time.monotonic()
@@ -101,6 +105,14 @@ class BlockingConnection:
             self._socket.close()
             raise
 
+    @classmethod
+    def open(cls, nodes: Nodes, deadline: float, attempt_s: float, *, name: str) -> BlockingConnection:
+        """Connect to one of the nodes and log in, within `attempt_s` seconds for each that is tried.
+
+        Raises `BrokerUnavailable`, and `OperationalError` when RabbitMQ refuses the login.
+        """
+        return nodes.connect(lambda address, until: cls(address, until, name=name), deadline, attempt_s)
+
     # -- opening and closing ------------------------------------------------------------------------------------------
 
     def _connect(self, deadline: float) -> socket.socket:
@@ -108,7 +120,7 @@ class BlockingConnection:
         context = address.ssl_context()
         sock: socket.socket | None = None
         try:
-            sock = socket.create_connection((address.host, address.port), timeout=_left(deadline))
+            sock = connect(address.host, address.port, deadline)
             set_socket_options(sock)
             if context is not None:
                 sock.settimeout(_left(deadline))
@@ -118,8 +130,7 @@ class BlockingConnection:
         except (OSError, DeadlinePassed) as error:  # ssl.SSLError is an OSError
             if sock is not None:
                 sock.close()
-            why = "no answer in time" if isinstance(error, TimeoutError | DeadlinePassed) else str(error)
-            raise BrokerUnavailable(f"cannot reach RabbitMQ at {address.shown}: {why}; is it running?") from None
+            raise unreachable(address.shown, error) from None
 
     def _handshake(self, deadline: float) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from celeriac.exceptions import BrokerUnavailable, OperationalError
+from celeriac.transports import tls
 
 ACCESS_REFUSED = 403
 NOT_FOUND = 404
@@ -27,6 +28,11 @@ class ChannelError(OperationalError):
         self.text = text
         super().__init__(f"RabbitMQ refused to {about}: {text}{_cure(code)}")
 
+    @property
+    def queue_is_away(self) -> bool:
+        """Whether it is about a queue that exists, on a node that is down."""
+        return self.code == NOT_FOUND and "down or inaccessible" in self.text
+
 
 _CURES: Final = {
     ACCESS_REFUSED: "give the user the permission (rabbitmqctl set_permissions), or declare it with another user",
@@ -46,6 +52,15 @@ class ConnectionLost(BrokerUnavailable):
 
 class QueueBeingMade(ConnectionLost):
     """RabbitMQ closed the connection with one of `BEING_MADE`: worth to be tried again at once, over a new connection."""
+
+
+def unreachable(shown_url: str, error: Exception) -> BrokerUnavailable:
+    """No connection came about, because of `error`: refused, or no answer in time."""
+    silent = not isinstance(error, OSError) or isinstance(error, TimeoutError)
+    if isinstance(error, OSError) and (said := tls.explain(error, "cacertfile")) is not None:
+        return BrokerUnavailable(f"cannot reach RabbitMQ at {shown_url}: {said}")
+    why = (str(error) if "resolved" in str(error) else "no answer in time") if silent else str(error)
+    return BrokerUnavailable(f"cannot reach RabbitMQ at {shown_url}: {why}; is it running?")
 
 
 def login_refused(shown_url: str, user: str) -> OperationalError:

@@ -98,11 +98,14 @@ class Topology:
         return found
 
     def look(self, queue: str) -> Script[int | None]:
-        """Return how many messages are ready in a queue, None when there is no such queue."""
+        """Return how many messages are ready in a queue, None when there is no such queue.
+
+        Raises `ChannelError` for one that is on a node that is down, a classic one of a cluster.
+        """
         try:
             answers = yield Calls([methods.queue_declare(queue, passive=True)])
         except ChannelError as error:
-            if error.code != NOT_FOUND:
+            if error.code != NOT_FOUND or error.queue_is_away:
                 raise
             return None
         return methods.read_queue_declared(answers[0].arguments)[1]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import random
 import select
 import socket
-import ssl
 import threading
 import time
 from collections import deque
@@ -16,8 +16,11 @@ from typing import Any, Final
 
 import hiredis
 
-from celeriac.transports.redis.address import Address
-from celeriac.transports.redis.errors import ConnectionLost, OutcomeUnknown, ReplyError
+from celeriac.transports import tls
+from celeriac.transports.redis.address import CA_OPTION, Address
+from celeriac.transports.redis.durability import Durability
+from celeriac.transports.redis.errors import UNSECURED, ConnectionLost, OutcomeUnknown, ReplyError
+from celeriac.transports.redis.locating import CONFIRM_S, GUIDE_S, master_named, master_question, way_to
 from celeriac.transports.redis.protocol import (
     INCOMPLETE,
     Word,
@@ -25,6 +28,7 @@ from celeriac.transports.redis.protocol import (
     greeting,
     keep_alive,
     make_reader,
+    pack,
     pack_all,
     raise_errors,
 )
@@ -50,15 +54,32 @@ class BlockingConnection:
         self._socket = _connect(address, deadline)
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
-        self._reader = make_reader()
+        self.place = (address.host, address.port)
+        self.confirmed_at = time.monotonic()
+        """When it was last known to lead to the server that its address means."""
+        self._sent_away = False
+        self._reader = make_reader(self._note_sent_away)
+        self.is_open = True
+        """False after an error, and when the server has said that another one is to be talked to."""
         commands = greeting(address)
         try:
-            self.version = check_greeting(self.call(pack_all(commands), len(commands), deadline))
+            self.version = check_greeting(address, self.call(pack_all(commands), len(commands), deadline))
         except OutcomeUnknown as error:
             raise ConnectionLost(str(error)) from None  # a greeting changes nothing
         except BaseException:
             self.close()
             raise
+
+    def is_current(self, address: Address) -> bool:
+        """Tell whether it leads to the master that Sentinels name now, as far as one of them answers.
+
+        Asked at most every `CONFIRM_S` seconds; takes `GUIDE_S` at most for each Sentinel that is away.
+        """
+        if not address.master_name or time.monotonic() < self.confirmed_at + CONFIRM_S:
+            return True
+        named = _named_master(address)
+        self.confirmed_at = time.monotonic()
+        return named in (None, self.place)
 
     def is_fresh(self) -> bool:
         """Tell whether the idle connection is still good: nobody has closed it, and nothing unasked has come."""
@@ -71,14 +92,21 @@ class BlockingConnection:
         """
         try:
             self._send(packed, deadline)
-            return [self._receive(deadline) for _ in range(replies)]
+            answers = [self._receive(deadline) for _ in range(replies)]
+            if self._sent_away:
+                self.close()
+            return answers
         except BaseException:  # an interrupted call too: its reply must not be taken for another's
             self.close()
             raise
 
     def close(self) -> None:
         """Close the socket; idempotent."""
+        self.is_open = False
         self._socket.close()
+
+    def _note_sent_away(self, error: ReplyError) -> None:
+        self._sent_away = True
 
     def _send(self, packed: bytes, deadline: float) -> None:
         try:
@@ -101,9 +129,57 @@ class BlockingConnection:
             raise OutcomeUnknown("it did not answer in time") from None
         except OSError as error:
             raise OutcomeUnknown(f"the connection broke before the answer: {_text(error)}") from None
-        except hiredis.ProtocolError as error:
+        except (hiredis.ProtocolError, TypeError) as error:  # TypeError: a mapping as a mapping's key
             raise OutcomeUnknown(f"it does not speak Redis' protocol: {error}") from None
         return reply
+
+
+def open_connection(address: Address, deadline: float) -> BlockingConnection:
+    """Connect to the server of an address, asking Sentinels or a cluster where it is. Raises as `BlockingConnection`."""
+    if not address.guides:
+        return BlockingConnection(address, deadline)
+    # In any order: one that knows only what was must not be asked first for ever.
+    way = way_to(address, random.sample(address.guides, len(address.guides)))
+    step = next(way)
+    while True:
+        now = time.monotonic()
+        until = now + step.share_s(max(deadline - now, 0.001))
+        connection: BlockingConnection | None = None
+        try:
+            if deadline <= now:
+                raise ConnectionLost("no time was left to ask it")
+            connection = BlockingConnection(step.address, until)
+            (reply,) = connection.call(pack(*step.command), 1, until)
+            raise_errors([reply])
+        except (ConnectionLost, ReplyError) as error:
+            if connection is not None:
+                connection.close()
+            # Asking changes nothing, so its outcome is no matter.
+            problem = ConnectionLost(str(error)) if isinstance(error, OutcomeUnknown) else error
+            step = way.throw(problem)  # comes back when there is no other way
+            continue
+        try:
+            step = way.send(reply)
+        except StopIteration:
+            return connection
+        except BaseException:
+            connection.close()
+            raise
+        connection.close()
+
+
+def _named_master(address: Address) -> tuple[str, int] | None:
+    for guide in random.sample(address.guides, len(address.guides)):
+        until = time.monotonic() + GUIDE_S
+        with contextlib.suppress(ConnectionLost, ReplyError):
+            sentinel = BlockingConnection(guide, until)
+            try:
+                (told,) = sentinel.call(pack(*master_question(address)), 1, until)
+            finally:
+                sentinel.close()
+            if (place := master_named(told)) is not None:
+                return place
+    return None
 
 
 class Pool:
@@ -111,13 +187,16 @@ class Pool:
 
     1. Hands each call a connection of its own, connecting where none is idle.
     2. Never reuses one that broke, that the server has closed, or that belongs to a parent process.
+    3. After a failure trusts none of the idle ones: they lead to the same server.
 
     Thread-safe and fork-safe: it holds no lock.
     """
 
-    def __init__(self, address: Address, connect_timeout_s: float) -> None:
+    def __init__(self, address: Address, connect_timeout_s: float, durability: Durability | None = None) -> None:
+        """`durability`: what each server must be able to do, see `call_durably`."""
         self._address = address
         self._connect_timeout_s = connect_timeout_s
+        self._durability = durability
         self._idle: tuple[int, deque[BlockingConnection]] = (os.getpid(), deque())
 
     def call(self, packed: bytes, replies: int, deadline: float) -> list[Any]:
@@ -125,28 +204,50 @@ class Pool:
         connection = self._reused()
         if connection is not None:
             try:
-                return self._use(connection, packed, replies, deadline)
+                answers = self._use(connection, packed, replies, deadline)
             except OutcomeUnknown:
                 raise
             except ConnectionLost:
                 pass  # it had grown old unnoticed, and nothing was done: once more, with a new one
+            else:
+                if not _is_refused(answers):
+                    return answers
+                # Its server is no longer the one to talk to: once more, with a connection to the one that is now.
         return self._use(self._connected(deadline), packed, replies, deadline)
 
-    def ask(self, *commands: Sequence[Word], deadline: float) -> list[Any]:
-        """Send commands and return their replies. Raises the first `ReplyError` among them, too."""
-        replies = self.call(pack_all(commands), len(commands), deadline)
+    def ask(self, *commands: Sequence[Word], deadline: float, durably: bool = False) -> list[Any]:
+        """Send commands and return their replies. Raises the first `ReplyError` among them, too.
+
+        `durably`: what was written is to be as secure as wanted; if it is not in time, raises the `ReplyError` UNSECURED.
+        """
+        call = self.call_durably if durably else self._call_simply
+        replies, shortfall = call(pack_all(commands), len(commands), deadline)
         raise_errors(replies)
+        if shortfall is not None:
+            raise ReplyError(f"{UNSECURED} {shortfall}")
         return replies
 
-    def run(self, script_name: str, keys: Sequence[str], *args: Word, deadline: float) -> Any:
-        """Run a script and return its reply."""
+    def call_durably(self, packed: bytes, replies: int, deadline: float) -> tuple[list[Any], str | None]:
+        """As `call`, and then wait until what was written is as secure as `durability` wants it, if it wants anything.
+
+        Returns the replies, and what is missing for that, None if nothing is: then the writes have been made, but may be lost yet.
+        """
+        durability = self._durability
+        if durability is None:
+            return self._call_simply(packed, replies, deadline)
+        waiting = pack(*durability.command(deadline - time.monotonic()))
+        *answers, secured = self.call(packed + waiting, replies + 1, deadline)
+        return answers, durability.shortfall(secured)
+
+    def run(self, script_name: str, keys: Sequence[str], *args: Word, deadline: float, durably: bool = False) -> Any:
+        """Run a script and return its reply; `durably` as in `ask`."""
         script = self.script(script_name, deadline)
         try:
-            return self.ask(["EVALSHA", script.sha, len(keys), *keys, *args], deadline=deadline)[0]
+            return self.ask(["EVALSHA", script.sha, len(keys), *keys, *args], deadline=deadline, durably=durably)[0]
         except ReplyError as error:
             if error.code != "NOSCRIPT":
                 raise
-        return self.ask(["EVAL", script.source, len(keys), *keys, *args], deadline=deadline)[0]
+        return self.ask(["EVAL", script.source, len(keys), *keys, *args], deadline=deadline, durably=durably)[0]
 
     def script(self, name: str, deadline: float) -> Script:
         """Return a script as the server wants it."""
@@ -159,13 +260,21 @@ class Pool:
             while True:
                 idle.pop().close()
 
+    def _call_simply(self, packed: bytes, replies: int, deadline: float) -> tuple[list[Any], None]:
+        return self.call(packed, replies, deadline), None
+
     def _use(self, connection: BlockingConnection, packed: bytes, replies: int, deadline: float) -> list[Any]:
-        answers = connection.call(packed, replies, deadline)
-        idle = self._of_this_process()
-        if len(idle) < _MAX_IDLE:
-            idle.append(connection)
-        else:
-            connection.close()
+        try:
+            answers = connection.call(packed, replies, deadline)
+        finally:
+            if not connection.is_open:
+                self.close()
+        if connection.is_open:
+            idle = self._of_this_process()
+            if len(idle) < _MAX_IDLE:
+                idle.append(connection)
+            else:
+                connection.close()
         return answers
 
     def _of_this_process(self) -> deque[BlockingConnection]:
@@ -189,12 +298,30 @@ class Pool:
                 connection = idle.pop()
             except IndexError:
                 return None
-            if connection.is_fresh():
+            if connection.is_fresh() and connection.is_current(self._address):
                 return connection
             connection.close()
 
     def _connected(self, deadline: float) -> BlockingConnection:
-        return BlockingConnection(self._address, min(deadline, time.monotonic() + self._connect_timeout_s))
+        until = min(deadline, time.monotonic() + self._connect_timeout_s)
+        connection = open_connection(self._address, until)
+        if self._durability is not None:
+            try:
+                (able,) = connection.call(pack(*self._durability.probe), 1, until)
+            except OutcomeUnknown as error:
+                raise ConnectionLost(str(error)) from None  # it has written nothing
+            if (refusal := self._durability.refusal(able, connection.version)) is not None:
+                connection.close()
+                raise refusal
+        return connection
+
+
+def _is_refused(answers: Sequence[Any]) -> bool:
+    """Tell whether a server has sent us away and done nothing: no command, or a transaction that it did not carry out."""
+    errors = [answer for answer in answers if isinstance(answer, ReplyError)]
+    if not any(error.ends_connection for error in errors) or any(error.code == "UNBLOCKED" for error in errors):
+        return False
+    return all(answer in (b"OK", b"QUEUED") for answer in answers if not isinstance(answer, ReplyError))
 
 
 def _connect(address: Address, deadline: float) -> socket.socket:
@@ -261,6 +388,4 @@ def _resolve(host: str, port: int, deadline: float) -> list[tuple[int, Any]]:
 
 
 def _text(error: OSError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its TLS certificate is not accepted: {error.verify_message}"
-    return error.strerror or str(error) or type(error).__name__
+    return tls.explain(error, CA_OPTION) or error.strerror or str(error) or type(error).__name__

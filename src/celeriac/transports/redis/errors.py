@@ -6,11 +6,18 @@ import re
 from types import TracebackType
 from typing import Final
 
-from celeriac.exceptions import BackendUnavailable, BrokerUnavailable, OperationalError
+from celeriac.exceptions import BackendUnavailable, BrokerFull, BrokerUnavailable, OperationalError
 from celeriac.transports.redis.address import Address
+from celeriac.transports.redis.cluster import CLUSTER_SCHEME
 
 _LOGIN: Final = frozenset({"WRONGPASS", "NOAUTH"})
-_PASSING: Final = frozenset({"LOADING", "MASTERDOWN", "READONLY", "TRYAGAIN", "BUSY", "MISCONF", "CLUSTERDOWN"})
+_ELSEWHERE: Final = frozenset(
+    {"ASK", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MOVED", "NOREPLICAS", "READONLY", "UNBLOCKED"}
+)
+"""What a server says that is not, or no longer, the one to talk to: the next connection may find another."""
+_PASSING: Final = frozenset({*_ELSEWHERE, "TRYAGAIN", "BUSY", "MISCONF"})
+UNSECURED: Final = "UNSECURED"
+"""Our own: a write was made, but not as secure in time as was wanted."""
 _CLUSTER: Final = frozenset({"MOVED", "ASK", "CROSSSLOT"})
 _FORBIDDEN_IN_SCRIPT: Final = "The user executing the script can't"
 _CODE_IN_SCRIPT: Final = re.compile(r"^ERR Error running script.*?: -([A-Z]+) ")  # Redis 6
@@ -28,6 +35,11 @@ class ReplyError(Exception):
             return "NOPERM"
         within = _CODE_IN_SCRIPT.search(text)
         return within[1] if within else text.partition(" ")[0]
+
+    @property
+    def ends_connection(self) -> bool:
+        """Whether the server is not the one to talk to now: then a new connection is wanted, as after a lost one."""
+        return self.code in _ELSEWHERE
 
 
 class ConnectionLost(Exception):
@@ -70,17 +82,28 @@ class Translator:
                 f"{where} refused user {user or 'default'!r}: {text}; correct user name and password in the URL"
             )
         if code == "NOPERM":
+            if "keys used as arguments" in text or "channels used as arguments" in text:
+                text += " (its ACL LOG says which)"
             return self._lasting(
                 f"{where} forbids this to user {user or 'default'!r}: {text}; extend the user's ACL by what the"
                 " documentation's page about Redis lists"
             )
         if code == "OOM":
-            return self._passing(
+            full = BrokerFull if self._passing is BrokerUnavailable else self._passing
+            return full(
                 f"{where} is full: {text}; workers go on emptying it: start some, raise its maxmemory, or purge"
                 " what is not needed"
             )
-        if code in _CLUSTER:
-            return self._lasting(f"{where} is a cluster: {text}; give the URL of a server that is none")
+        if code in _CLUSTER and self._address.slot is None:
+            return self._lasting(
+                f"{where} is a cluster: {text}; write {CLUSTER_SCHEME}:// in the URL, which keeps all keys on one node and"
+                " finds it"
+            )
+        if code == "CROSSSLOT":
+            return self._lasting(f"{where} answered: {text}; keys of one program need one hash tag in global_keyprefix")
+        if code == UNSECURED:
+            why = text.partition(" ")[2]
+            return self._passing(f"{where} wrote what it was given, but {why}; a failover may lose it")
         if code in _PASSING:
             return self._passing(f"{where} is not ready: {text}")
         return self._lasting(f"{where} answered: {text}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import hiredis
@@ -24,9 +24,19 @@ _KEEPALIVE_INTERVAL_S: Final = 5
 _KEEPALIVE_PROBES: Final = 3
 
 
-def make_reader() -> hiredis.Reader:
-    """Return a parser of replies: bulk strings as bytes, errors as `ReplyError` objects (not raised)."""
-    return hiredis.Reader(replyError=ReplyError, notEnoughData=INCOMPLETE)
+def make_reader(sent_away: Callable[[ReplyError], None]) -> hiredis.Reader:
+    """Return a parser of replies: bulk strings as bytes, errors as `ReplyError` objects (not raised).
+
+    `sent_away` is told of errors, also those within a transaction's reply, that say that another server is the one to talk to.
+    """
+
+    def make_error(text: str) -> ReplyError:
+        error = ReplyError(text)
+        if error.ends_connection:
+            sent_away(error)
+        return error
+
+    return hiredis.Reader(replyError=make_error, notEnoughData=INCOMPLETE)
 
 
 def pack(*words: Word) -> bytes:
@@ -48,8 +58,11 @@ def greeting(address: Address) -> list[list[Word]]:
     return commands
 
 
-def check_greeting(replies: Sequence[Any]) -> tuple[int, ...]:
-    """Return the server's version. Raises `ReplyError` for a refused greeting and for a server that is too old."""
+def check_greeting(address: Address, replies: Sequence[Any]) -> tuple[int, ...]:
+    """Return the server's version.
+
+    Raises `ReplyError` for a refused greeting, for a server that is too old, and for a node of a cluster where none is expected.
+    """
     for reply in replies:
         if isinstance(reply, ReplyError):
             if reply.code == "ERR" and "unknown command" in str(reply):
@@ -60,6 +73,8 @@ def check_greeting(replies: Sequence[Any]) -> tuple[int, ...]:
     version = tuple(int(number) for number in re.findall(rb"\d+", text)[:3])
     if version < MIN_VERSION:
         raise ReplyError(f"VERSION {text.decode()}, and {_wanted()} is the least")
+    if address.slot is None and isinstance(hello, dict) and hello.get(b"mode") == b"cluster":
+        raise ReplyError("CROSSSLOT keys of one message would be on several nodes")
     return version
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from celeriac.exceptions import ImproperlyConfigured, OperationalError
+from celeriac.exceptions import BrokerFull, BrokerUnavailable, ImproperlyConfigured, OperationalError
 from celeriac.transports.sqlite.location import check_file_system, create_file
 from celeriac.transports.sqlite.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 
@@ -154,7 +154,12 @@ class Database:
         connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         connection.execute("PRAGMA secure_delete = FAST")
-        if self._format(connection) < SCHEMA_VERSION:
+        connection.execute("BEGIN")  # so that what it reads belongs together, while another process makes the tables
+        try:
+            found = self._format(connection)
+        finally:
+            connection.execute("ROLLBACK")
+        if found < SCHEMA_VERSION:
             mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
             if mode != "wal":
                 raise ImproperlyConfigured(
@@ -198,6 +203,8 @@ class Database:
         if code == sqlite3.SQLITE_NOTADB:
             return ImproperlyConfigured(f"{self.path} is no SQLite database; remove it, or name another file")
         cure = _CURES.get(code, "if it persists, move the file away, with its -wal and -shm files")
+        if code == sqlite3.SQLITE_FULL and self._unavailable is BrokerUnavailable:
+            return BrokerFull(f"{self.path}: {error}: {cure}")
         return self._unavailable(f"{self.path}: {error}: {cure}")
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 APPLICATION_ID: Final = 0x43454C52
 """`PRAGMA application_id` of our files: "CELR"."""
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """`PRAGMA user_version`; whoever changes a table raises it and adds the way there to `MIGRATIONS`."""
 
 READY: Final = 0
@@ -150,5 +150,7 @@ _VERSION_2: Final = (
     "CREATE INDEX saved_groups_expiry ON saved_groups (expires_at) WHERE expires_at IS NOT NULL",
 )
 
-MIGRATIONS: Final = {0: _VERSION_1, 1: _VERSION_2}
+_VERSION_3: Final = ("ALTER TABLE revocations ADD COLUMN signature TEXT NOT NULL DEFAULT ''",)
+
+MIGRATIONS: Final = {0: _VERSION_1, 1: _VERSION_2, 2: _VERSION_3}
 """From which version -> what makes it the next one; an empty file is of version 0."""

@@ -6,7 +6,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from traceback import format_exception_only
@@ -27,18 +27,19 @@ from celeriac.client.errbacks import call_here
 from celeriac.client.exception_info import ExceptionInfo
 from celeriac.client.execution import AnyTask, execute, execute_async
 from celeriac.client.resuming import resumable_record
+from celeriac.client.signing import check_message, sign_messages
 from celeriac.client.stamps import stamps_of
 from celeriac.core import states
 from celeriac.core.decide import Facts, decide
-from celeriac.core.effects import Again, Dead, Effects, Follows, Join, Keep, Record
-from celeriac.core.headers import to_header
+from celeriac.core.effects import ACK, Again, Dead, Effects, Follows, Join, Keep, Record
+from celeriac.core.headers import to_header, to_timestamp
 from celeriac.core.message import Message
-from celeriac.core.outcome import ChordEnded, Failed, Joined, Outcome, Revoked, Succeeded, Unopened, Unrunnable
+from celeriac.core.outcome import ChordEnded, Failed, Joined, OldForm, Outcome, Revoked, Succeeded, Unopened, Unrunnable
 from celeriac.core.policy import Policy
 from celeriac.core.workflow import Part
-from celeriac.exceptions import ArgumentError, BadMessage, CeleriacError, EncodeError, NotRegistered
-from celeriac.wire import result_meta, task_v2
-from celeriac.wire.short_repr import short_repr
+from celeriac.exceptions import ArgumentError, BadMessage, CeleriacError, EncodeError, NotRegistered, SecurityError
+from celeriac.wire import result_meta, task_v1, task_v2
+from celeriac.wire.signing import is_sealed
 from celeriac.worker.executor.frames import Done, Job, Progress, encode_report
 from celeriac.worker.log import describe_end
 
@@ -69,6 +70,11 @@ class Call(Struct):
     follows: tuple[Effects, Follows] | None = None
     """What its end leads to, once that is worked out."""
 
+    def hidden(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """Return arguments as they may be shown: without those that the task calls sensitive."""
+        redaction = self.task.defaults.redaction if self.task is not None else None
+        return (args, kwargs) if redaction is None else redaction.hidden(args, kwargs)
+
 
 class JobRunner:
     """Opens, runs and concludes jobs for one executor; thread-safe.
@@ -91,6 +97,9 @@ class JobRunner:
 
     def run(self, job: Job, limit: Limit) -> None:
         """Run one synchronous job under a soft limit and report its end."""
+        if isinstance(job.ending, OldForm):
+            self._send(self._in_new_form(job))
+            return
         started = time.perf_counter()
         try:
             call = self._open(job)
@@ -108,6 +117,9 @@ class JobRunner:
 
     async def run_async(self, job: Job) -> None:
         """Run one coroutine job in the current loop and report its end."""
+        if isinstance(job.ending, OldForm):
+            self._send(self._in_new_form(job))
+            return
         started = time.perf_counter()
         try:
             call = self._open(job)
@@ -130,6 +142,30 @@ class JobRunner:
 
     # -- before the run -----------------------------------------------------------------------------------------------
 
+    def _in_new_form(self, job: Job) -> bytes:
+        """Report a message of protocol 1 as done, and the same task as a message of protocol 2 to be sent in its place."""
+        try:
+            old = task_v1.as_it_came(job.message)
+            check_message(self._app, old)
+            new = task_v1.upgrade(old, self._app.settings.accept_content, **self._limits())
+            eta = to_timestamp(new.headers["eta"], "eta")
+            if eta is not None and eta > self._app.time_source.time():
+                new.not_before = eta
+            return encode_report(Done(job.number, ACK, Follows([new])))
+        except CeleriacError as error:
+            reason = f"{type(error).__name__}: {error}"
+            logger.error("a message of protocol 1 is parked: %s", reason)
+            return encode_report(Done(job.number, Dead(reason)))
+        except BaseException as error:
+            return self._defect(job, error)
+
+    def _limits(self) -> dict[str, int]:
+        settings = self._app.settings
+        return {
+            "max_bytes": settings.task_message_unfolded_max_bytes,
+            "max_containers": settings.task_message_max_containers,
+        }
+
     def _open(self, job: Job) -> Call:
         """Read the body and find the task; what is wrong with either becomes the call's `problem`."""
         message = job.message
@@ -140,8 +176,10 @@ class JobRunner:
         typed: tuple[tuple[Any, ...], dict[str, Any]] | None = None
         embed: task_v2.Embed | None = None
         try:
+            if not isinstance(job.ending, Unopened):
+                check_message(self._app, message, is_over=job.ending is not None)
             read_args, kwargs, embed = task_v2.decode_body(
-                message, self._app.settings.accept_content, keys=self._app.content.keys
+                message, self._app.settings.accept_content, keys=self._app.content.keys, **self._limits()
             )
             args = tuple(read_args)
             if task is None:
@@ -155,6 +193,8 @@ class JobRunner:
             if task.conversion is not None:
                 typed = task.conversion.load_arguments(args, kwargs)
         except (CeleriacError, ArgumentError) as error:
+            if isinstance(error, ArgumentError) and task is not None and task.defaults.redaction is not None:
+                error = ArgumentError(task.defaults.redaction.scrubbed(str(error), args, kwargs))
             problem = Unrunnable(error, f"{type(error).__name__}: {error}")
         unread = embed is None
         if embed is None:
@@ -206,10 +246,13 @@ class JobRunner:
 
     def _settled_before(self, job: Job, call: Call) -> Outcome | None:
         """Return the end of a job that is not to be run, after telling handlers and listeners of it."""
+        assert not isinstance(job.ending, OldForm), "which is sent anew, and never opened as a call"
         if isinstance(job.ending, Joined):
             return workflows.read_chord(self._app, job.ending, call.embed.chord)
         if isinstance(job.ending, Unopened):
             outcome: Outcome | None = Unrunnable(BadMessage(job.ending.reason), job.ending.reason)
+        elif call.problem is not None and isinstance(call.problem.exc, SecurityError):
+            outcome = call.problem  # nothing that it says is to be believed, not even that it has expired
         else:
             outcome = job.ending or call.problem
         if outcome is not None and not job.quiet:
@@ -222,7 +265,7 @@ class JobRunner:
             return outcome
         if self.look_for_end is not None:
             self.look_for_end(job)
-        if isinstance(job.ending, Joined | Unopened) or (job.ending is None and not isinstance(outcome, Revoked)):
+        if isinstance(job.ending, Joined | Unopened | OldForm) or (job.ending is None and not isinstance(outcome, Revoked)):
             return outcome
         outcome = job.ending or outcome
         announce_ending(call.task, call.request, call.message, call.args, call.kwargs, outcome)
@@ -343,6 +386,7 @@ class JobRunner:
             follows.publish.append(self._again(call, effects.again))
         for message in follows.publish:
             announce_publishing(message)
+        sign_messages(app, follows.publish)
         if effects.keep is not None:
             follows.records.append(self._record(call, effects.keep))
         for keep in effects.foregone:
@@ -375,7 +419,8 @@ class JobRunner:
                 self._app.content.keys,
                 task_v2.subject_of(call.message),
             )
-            argsrepr, kwargsrepr = short_repr(args), short_repr(kwargs)
+            shown = call.hidden(args, kwargs)
+            argsrepr, kwargsrepr = (task_v2.shown(part, call.message.content_type) for part in shown)
             if call.task is not None and call.task.defaults.limit_headers is not None:
                 call.message.headers |= call.task.defaults.limit_headers(args, kwargs)
         return task_v2.again(
@@ -404,8 +449,10 @@ class JobRunner:
         )
         if settings.result_extended:
             meta.name = call.message.task
-            meta.args = call.args
-            meta.kwargs = call.kwargs
+            clear = not is_sealed(call.message.content_type) or is_sealed(settings.result_serializer)
+            meta.args, meta.kwargs = (
+                call.hidden(call.args, call.kwargs) if clear else (task_v2.HIDDEN, task_v2.HIDDEN)
+            )
             meta.worker = self._hostname
             meta.retries = call.facts.retries
             meta.queue = call.message.routing_key or call.message.queue

@@ -25,7 +25,7 @@ from celeriac.transports.amqp.protocol.events import (
 
 MAX_MESSAGE_BYTES: Final = 512 * 1024 * 1024
 """The most that RabbitMQ itself can be set to take."""
-MAX_CHANNEL: Final = 31
+MAX_CHANNEL: Final = 511
 _CLIENT_PROPERTIES: Final[dict[str, Any]] = {
     "product": "Celeriac",
     "platform": "Python",
@@ -80,6 +80,8 @@ class Connection:
         self.state = State.HANDSHAKE
         self.heartbeat_s = 0
         self.frame_max = frames.MAX_FRAME_BYTES
+        self.channel_max = MAX_CHANNEL
+        """The highest number that a channel may have."""
         self.blocked: str | None = None
         """Why the broker takes nothing at present."""
         self.channels: set[int] = set()
@@ -226,6 +228,8 @@ class Connection:
         if method in (methods.BASIC_ACK, methods.BASIC_NACK):
             number, bits = _read_u64_bit(payload, 4)
             return Confirmed(channel, number, bits & 1 != 0, method == methods.BASIC_ACK)
+        if method in (methods.TX_COMMIT_OK, methods.TX_ROLLBACK_OK):
+            return None  # nobody waits for them: where one fails the channel is closed
         if method in methods.ANSWERS:
             if method == methods.CHANNEL_CLOSE_OK:
                 self.channels.discard(channel)
@@ -308,12 +312,7 @@ class Connection:
         # The shorter of two wishes holds; our 0 switches heartbeats off whatever the broker would like.
         wishes = (heartbeat_s or self._wanted_heartbeat_s, self._wanted_heartbeat_s)
         self.heartbeat_s = min(wishes) if self._wanted_heartbeat_s else 0
-        self._out.append(
-            frames.method_frame(
-                0,
-                methods.connection_tune_ok(
-                    min(channel_max or MAX_CHANNEL, MAX_CHANNEL), self.frame_max, self.heartbeat_s
-                ),
-            )
-        )
+        self.channel_max = min(channel_max or MAX_CHANNEL, MAX_CHANNEL)
+        tune_ok = methods.connection_tune_ok(self.channel_max, self.frame_max, self.heartbeat_s)
+        self._out.append(frames.method_frame(0, tune_ok))
         self._out.append(frames.method_frame(0, methods.connection_open(self._vhost)))

@@ -54,6 +54,16 @@ def nack_frame(channel: int, delivery_tag: int, *, multiple: bool) -> bytes:
     return _ACK.pack(METHOD, channel, 13, BASIC, 120, delivery_tag, 2 | multiple, END)
 
 
+def tx_commit_frame(channel: int) -> bytes:
+    """tx.commit: what was acknowledged or given back since the last one takes effect."""
+    return method_frame(channel, b"\x00\x5a\x00\x14")
+
+
+def tx_rollback_frame(channel: int) -> bytes:
+    """tx.rollback: what was acknowledged or given back since the last commit is held again."""
+    return method_frame(channel, b"\x00\x5a\x00\x1e")
+
+
 def publish_frames(
     channel: int, exchange: str, routing_key: str, properties: bytes, body: bytes, *, mandatory: bool, frame_max: int
 ) -> Iterator[bytes]:

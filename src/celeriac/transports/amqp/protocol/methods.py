@@ -43,12 +43,15 @@ BASIC_GET_EMPTY: Final = method_id(60, 72)
 BASIC_ACK: Final = method_id(60, 80)
 BASIC_NACK: Final = method_id(60, 120)
 CONFIRM_SELECT_OK: Final = method_id(85, 11)
+TX_SELECT_OK: Final = method_id(90, 11)
+TX_COMMIT_OK: Final = method_id(90, 21)
+TX_ROLLBACK_OK: Final = method_id(90, 31)
 
 ANSWERS: Final = frozenset(
     {
         CHANNEL_OPEN_OK, CHANNEL_CLOSE_OK, EXCHANGE_DECLARE_OK, EXCHANGE_BIND_OK, QUEUE_DECLARE_OK, QUEUE_BIND_OK,
         QUEUE_PURGE_OK, BASIC_QOS_OK, BASIC_CONSUME_OK, BASIC_CANCEL_OK, BASIC_GET_EMPTY,
-        CONFIRM_SELECT_OK,
+        CONFIRM_SELECT_OK, TX_SELECT_OK,
     }
 )  # fmt: skip
 
@@ -112,6 +115,11 @@ def channel_close() -> Call:
 def confirm_select() -> Call:
     """Ask for publisher confirms."""
     return _call(85, 10, b"\x00", CONFIRM_SELECT_OK, "switch publisher confirms on")
+
+
+def tx_select() -> Call:
+    """Make the channel a transaction: what is settled on it takes effect when it is committed."""
+    return _call(90, 10, b"", TX_SELECT_OK, "begin a transaction")
 
 
 def basic_qos(prefetch_count: int) -> Call:

@@ -3,14 +3,15 @@
 -- KEYS: workers, claims, then the delayed set of each queue, then the lists: of all queues for the most urgent step,
 --       of all queues for the next step...
 -- ARGV: lease, most messages, most bytes, n of the last claim, number of queues, number of the queue whose turn it is (0..),
---       then, where some queue has a limit: for each queue most messages (empty: no limit)
+--       most bytes of one envelope, then, where some queue has a limit: for each queue most messages (empty: no limit)
 -- Returns -1 if the lease is not in force, else seconds until something is due (as text), tag, envelope, tag, envelope...
+-- Of an envelope that is too large it returns the number of its bytes instead: it is claimed, so that it can be parked.
 --
 -- When there is nothing, the lists and delayed sets are looked at by reading commands: if the client has asked for it
 -- (CLIENT CACHING), the server tells it of the next change to any of them.  Looking and asking being one step, no
 -- message can arrive unnoticed in between.
 
-local BATCH = 50        -- popped at once; bounds what goes over the limit of bytes
+local BATCH = 50        -- popped at once
 local DUE_AT_ONCE = 100
 local LONGEST_S = 3600
 
@@ -24,6 +25,7 @@ end
 local claims = KEYS[2]
 local rest, bytes, n = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local queues, turn = tonumber(ARGV[5]), tonumber(ARGV[6])
+local largest = tonumber(ARGV[7])
 local reply = {'0'}
 
 local delayed_sets = {}
@@ -40,17 +42,29 @@ local function take(list, most)
     if not envelopes then
       return false
     end
-    local fields = {}
+    local fields, taken = {}, 0
     for i, envelope in ipairs(envelopes) do
+      if bytes <= 0 then  -- back to where they were, the last first
+        for j = #envelopes, i, -1 do
+          redis.call('RPUSH', list, envelopes[j])
+        end
+        break
+      end
+      taken = i
       n = n + 1
       local tag = string.format('%d|%s', n, list)
       fields[2 * i - 1], fields[2 * i] = tag, envelope
-      reply[#reply + 1], reply[#reply + 2] = tag, envelope
-      bytes = bytes - #envelope
+      local told = envelope
+      if #envelope > largest then
+        told = #envelope
+      else
+        bytes = bytes - #envelope
+      end
+      reply[#reply + 1], reply[#reply + 2] = tag, told
     end
     redis.call('HSET', claims, unpack(fields))
-    rest = rest - #envelopes
-    most = most - #envelopes
+    rest = rest - taken
+    most = most - taken
     if #envelopes < batch then
       return false
     end
@@ -60,7 +74,7 @@ end
 
 local room = {}
 for i = 1, queues do
-  room[i - 1] = tonumber(ARGV[6 + i] or '') or math.huge
+  room[i - 1] = tonumber(ARGV[7 + i] or '') or math.huge
 end
 
 -- As `take`, no more than the queue of this number (0..) has room for.
