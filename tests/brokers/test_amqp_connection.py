@@ -127,7 +127,7 @@ def test_the_handshake_answers_itself() -> None:
     connection.receive(frames.method_frame(0, START))
     assert b"\x00ann\x00secret" in connection.take_outgoing()
     connection.receive(frames.method_frame(0, TUNE))
-    tune_ok = frames.method_frame(0, methods.connection_tune_ok(31, 131_072, 0))
+    tune_ok = frames.method_frame(0, methods.connection_tune_ok(511, 131_072, 0))
     assert connection.take_outgoing() == tune_ok + frames.method_frame(0, methods.connection_open("v"))
 
 

@@ -16,8 +16,6 @@ from celeriac.testing.broker_suite import BrokerSuite, CutConnections, MakeBroke
 from tests.private_redis import PREFIX, as_default_user, documented_rights
 from tests.services import PrivateRedis
 
-OPTIONS = {"global_keyprefix": PREFIX}
-
 
 class TestRedis(BrokerSuite):
     @pytest.fixture
@@ -48,12 +46,27 @@ class TestRedis(BrokerSuite):
         return cutter(redis_url)
 
 
+@pytest.fixture(scope="module")
+def limited_redis(needs_redis: None) -> Iterator[PrivateRedis]:
+    """A server whose users have the rights that the operator's page lists for our prefix, and those for another one of results."""
+    with PrivateRedis(rights=[*documented_rights(), "~res_*", "&res_*"]) as server:
+        yield server
+
+
 class TestRedisWithOptions(TestRedis):
-    """The same with other names of keys, in a world that Redis tells nothing of (no CLIENT TRACKING)."""
+    """The same with other names of keys, as a user who has no right to anything else."""
+
+    @pytest.fixture
+    def redis_url(self, limited_redis: PrivateRedis) -> str:
+        return limited_redis.fresh_url()
+
+    @pytest.fixture
+    def cut_connections(self, redis_url: str) -> CutConnections:
+        return cutter(as_default_user(redis_url))
 
     @pytest.fixture
     def make_broker(self, redis_url: str) -> MakeBroker:
-        options = {"global_keyprefix": "shop:", "sep": "|:", "priority_steps": [0, 2, 4, 6, 8]}
+        options = {"global_keyprefix": PREFIX, "sep": "|:", "priority_steps": [0, 2, 4, 6, 8]}
 
         def make(**settings: Any) -> Broker:
             return RedisBroker(redis_url, make_settings({"broker_transport_options": options, **settings}))
@@ -61,11 +74,11 @@ class TestRedisWithOptions(TestRedis):
         return make
 
     @pytest.fixture
-    def make_storing(self, redis_server: PrivateRedis, redis_url: str) -> MakeStoring:
+    def make_storing(self, limited_redis: PrivateRedis, redis_url: str) -> MakeStoring:
         """The backend is in another database of the same server."""
-        backend_url = redis_server.fresh_url()
+        backend_url = limited_redis.fresh_url()
         options = {
-            "broker_transport_options": {"global_keyprefix": "shop:"},
+            "broker_transport_options": {"global_keyprefix": PREFIX},
             "result_backend_transport_options": {"global_keyprefix": "res", "result_chord_ordered": True},
         }
 
@@ -78,54 +91,10 @@ class TestRedisWithOptions(TestRedis):
     @pytest.fixture
     def put_raw(self, redis_url: str) -> PutRaw:
         def put(queue: str, raw: bytes) -> None:
-            with redis.Redis.from_url(redis_url) as client:
-                client.lpush(f"shop:{queue}", raw)
-
-        return put
-
-
-@pytest.fixture(scope="module")
-def limited_redis(needs_redis: None) -> Iterator[PrivateRedis]:
-    """A server whose users have the documented rights."""
-    with PrivateRedis(rights=documented_rights()) as server:
-        yield server
-
-
-class TestRedisWithDocumentedRights(TestRedis):
-    """The same as the user whom the operator's page describes, who has no right to anything without the prefix."""
-
-    @pytest.fixture
-    def redis_url(self, limited_redis: PrivateRedis) -> str:
-        return limited_redis.fresh_url()
-
-    @pytest.fixture
-    def make_broker(self, redis_url: str) -> MakeBroker:
-        def make(**settings: Any) -> Broker:
-            return RedisBroker(redis_url, make_settings({"broker_transport_options": OPTIONS, **settings}))
-
-        return make
-
-    @pytest.fixture
-    def make_storing(self, redis_url: str) -> MakeStoring:
-        options = {"broker_transport_options": OPTIONS, "result_backend_transport_options": OPTIONS}
-
-        def make(**settings: Any) -> tuple[Broker, Backend]:
-            made = make_settings({"result_backend": redis_url, **options, **settings})
-            return RedisBroker(redis_url, made), RedisBackend(redis_url, made)
-
-        return make
-
-    @pytest.fixture
-    def put_raw(self, redis_url: str) -> PutRaw:
-        def put(queue: str, raw: bytes) -> None:
             with redis.Redis.from_url(as_default_user(redis_url)) as client:
                 client.lpush(f"{PREFIX}{queue}", raw)
 
         return put
-
-    @pytest.fixture
-    def cut_connections(self, redis_url: str) -> CutConnections:
-        return cutter(as_default_user(redis_url))
 
 
 def cutter(redis_url: str) -> Callable[[], None]:

@@ -67,7 +67,7 @@ def test_what_is_as_large_as_the_limit_is_read(method: str, size: int) -> None:
 def test_the_limits_of_a_message_are_settings() -> None:
     lists = b"[[" + b"[]," * 99 + b"[]], {}, {}]"
 
-    def read(body: bytes, **limits: int) -> Any:
+    def read(body: bytes, **limits: Any) -> Any:
         return task_v2.decode_body(
             Message("q", {"compression": "application/x-gzip"}, zlib.compress(body)), ("json",), **limits
         )
@@ -209,7 +209,7 @@ def test_the_core_opens_no_body(project: tuple[Celeriac, dict[str, str], Path], 
         command = ["-A", "opens", "worker", "-c", "1", "-n", "opens@test"]
         worker = forge().start(command, cwd=directory, env=environment, stdout=log, stderr=log)
     try:
-        old = {"task": "add", "id": str(uuid.uuid4()), "args": [1], "kwargs": {"y": 2}, "retries": 0}
+        old: dict[str, Any] = {"task": "add", "id": str(uuid.uuid4()), "args": [1], "kwargs": {"y": 2}, "retries": 0}
         put_redis(redis_url, "celery", [envelope(Raw(json.dumps(old).encode()), "celery")])
         add = app.signature("add", (1,), {"y": 2}, queue="celery")
         results = [

@@ -78,7 +78,6 @@ class ColorFormatter(logging.Formatter):
         colour = _COLOURS.get(record.levelno) if self.use_color else None
         return f"{colour}{text}{_RESET}" if colour else text
 
-
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name in `logging`
         """Return the line of a record; what comes from messages can neither begin a line of its own nor command a terminal."""
         if _is_ours(record.name):

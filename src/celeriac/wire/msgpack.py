@@ -40,7 +40,8 @@ def loads(data: bytes) -> Any:
 
 def exceeds_containers(data: bytes, limit: int) -> bool:
     """Tell whether MessagePack has more lists and objects than `limit`: each is one byte there, and sixty in memory."""
-    if len(data) - len(data.translate(None, _HEADS)) <= limit:  # which those bytes are that may also be a part of a text
+    # The same bytes may be a part of a text: few of them settle it, many have to be looked at.
+    if len(data) - len(data.translate(None, _HEADS)) <= limit:
         return False
     found = position = 0
     while position < len(data) and found <= limit:

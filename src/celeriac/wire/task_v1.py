@@ -34,7 +34,13 @@ def as_it_came(message: Message) -> Message:
     return replace(message, headers=headers)
 
 
-def upgrade(message: Message, accept: Collection[str], *, max_bytes: int = task_v2.UNFOLDED_MAX_BYTES, max_containers: int = task_v2.CONTAINERS_MAX) -> Message:
+def upgrade(
+    message: Message,
+    accept: Collection[str],
+    *,
+    max_bytes: int = task_v2.UNFOLDED_MAX_BYTES,
+    max_containers: int = task_v2.CONTAINERS_MAX,
+) -> Message:
     """Make a protocol 2 message of a protocol 1 message; its body is opened for that, and written anew in its content type.
 
     Only plain data are opened here, where no code of a task may run.  Raises `ContentDisallowed`, `DecodeError`, and

@@ -178,9 +178,11 @@ class Settler:
         if unsettled is not None:
             unsettled.newer_tags = [*unsettled.newer_tags, tag]
             return True
+        if not delivery.redelivered:
+            return False  # a message that was never ours: somebody uses the id once more
         since, kept = self._kept.pop(key, (0.0, None))
         if kept is None or time.monotonic() - since > KEPT_S:
-            return delivery.redelivered and self._acknowledge_again(key, tag)
+            return self._acknowledge_again(key, tag)
         kept.renew([tag])
         self._add(kept)
         return True

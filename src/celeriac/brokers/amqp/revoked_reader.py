@@ -16,9 +16,10 @@ from celeriac.transports.amqp.protocol import frames, methods
 from celeriac.transports.amqp.protocol.errors import CodecError
 from celeriac.transports.amqp.protocol.events import Delivered
 from celeriac.transports.amqp.protocol.properties import decode_properties
-from celeriac.transports.amqp.topology import REVOKED_STREAM, Topology
+from celeriac.transports.amqp.topology import REVOKED_STREAM, PartlyRefused, Refused, Topology
 
 _PREFETCH: Final = 500
+_START_S: Final = 5.0
 _CATCH_UP_S: Final = 3.0
 _log = logging.getLogger(__name__)
 
@@ -54,27 +55,31 @@ class RevokedReader:
         self._mark = uuid.uuid4().hex
         self._caught_up.clear()
         try:
-            await connection.run(topology.ensure_revoked_stream())
-        except ChannelError as error:
+            async with asyncio.timeout(_START_S):
+                await self._start(connection, topology)
+        except (ChannelError, Refused, PartlyRefused, TimeoutError) as error:
+            # In a cluster also: the stream has no replica on this node, or lacks its majority.
+            self._connection = None
             if not self._said:
-                _log.warning("revocations can't be read now, will try again: %s", error)
+                _log.warning("revocations can't be read now, will try again: %s", str(error) or "no answer in time")
                 self._said = True
             return
         self._said = False
-        self._connection = connection
-        await connection.run(topology.publish([revoked.to_publish(revoked.Entry(mark=self._mark))]))
-        start: Any = "first" if self._next_offset is None else self._next_offset
-        async with connection.lock(REVOKED_CHANNEL):
-            calls = [
-                methods.basic_qos(_PREFETCH),
-                methods.basic_consume(REVOKED_STREAM, "revoked", arguments={"x-stream-offset": start}),
-            ]
-            await connection.call(REVOKED_CHANNEL, calls)
         try:
             async with asyncio.timeout(_CATCH_UP_S):
                 await self._caught_up.wait()
         except TimeoutError:
             _log.warning("the stream of revocations is slow: some may come late")
+
+    async def _start(self, connection: AsyncConnection, topology: Topology) -> None:
+        await connection.run(topology.ensure_revoked_stream())
+        self._connection = connection
+        await connection.run(topology.publish([revoked.to_publish(revoked.Entry(mark=self._mark))]))
+        start: Any = "first" if self._next_offset is None else self._next_offset
+        async with connection.lock(REVOKED_CHANNEL):
+            consumer = f"revoked-{self._mark}"  # another each time: one that is not answered in time may yet be there
+            consume = methods.basic_consume(REVOKED_STREAM, consumer, arguments={"x-stream-offset": start})
+            await connection.call(REVOKED_CHANNEL, [methods.basic_qos(_PREFETCH), consume])
 
     def on_delivered(self, event: Delivered) -> None:
         """Take an entry of the stream."""

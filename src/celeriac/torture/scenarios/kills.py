@@ -14,6 +14,7 @@ from celeriac.exceptions import OperationalError
 from celeriac.torture.client import client_of, dead_letters
 from celeriac.torture.journal import END, START, Line
 from celeriac.torture.places import RABBITMQ, REDIS, SQLITE
+from celeriac.torture.processes import Worker
 from celeriac.torture.scenario import Check, Scenario
 from celeriac.torture.stage import Stage
 from celeriac.torture.systems.celeriac_kinds import KindsSystem
@@ -87,10 +88,13 @@ def _kill_executors(
     keys, producer = stage.begin_sending(kills * 5, seconds, task, pause_s=seconds / 2.5)
     hit: set[str] = set()
     slowest_s = 0.0
-    for _ in range(kills):
-        if stage.wait(lambda spared=set(hit): _running(stage, but=spared), 30) is None:  # type: ignore[misc]
+    while len(hit) < kills:  # one that ends as it is to be hit does not count
+        if stage.wait(lambda worker=worker, hit=hit: _living(stage, worker, hit), 30) is None:  # type: ignore[misc]
             break
-        pid = stage.random.choice(_running(stage, but=hit) or _running(stage)).pid
+        found = _living(stage, worker, hit)
+        if not found:
+            continue
+        pid = stage.random.choice(found).pid
         at = time.time()
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -114,6 +118,12 @@ def _kill_executors(
     ]
 
 
+def _living(stage: Stage, worker: Worker, but: set[str]) -> list[Line]:
+    """Return the starts of the runs that are under way in executors of a worker."""
+    executors = {process.pid for process in worker.executors()}
+    return [line for line in _running(stage, but) if line.pid in executors]
+
+
 def _running(stage: Stage, but: Sequence[str] | set[str] = ()) -> list[Line]:
     """Return the starts of the runs that are under way."""
     latest = {line.key: line for line in stage.journal.lines if line.event in (START, END)}
@@ -131,13 +141,13 @@ def poison(stage: Stage) -> Sequence[Check]:
     stage.wait_done(30)
     alone = stage.send(good, seconds)
     stage.wait_done(90)
-    first, producer = stage.begin_sending(good // 2, seconds)
-    stage.finish_sending(producer)
     with client_of(stage) as app:
+        dead_letters(app)  # connected, before it counts
+        among, producer = stage.begin_sending(good, seconds)
         poisons = {
             key: (how, _send_poison(app, key, how)) for key, how in zip(stage.keys(len(HOWS)), HOWS, strict=True)
         }
-        among = [*first, *stage.send(good - len(first), seconds)]
+        stage.finish_sending(producer)
         stage.wait_done(90)
         told = {key: f"told-{key}" for key in poisons}
         stage.wait(lambda: not set(told.values()) - stage.ended(), 60)

@@ -43,7 +43,8 @@ def malformed(stage: Stage) -> Sequence[Check]:
     died = memory.died()
     growth = memory.growth_bytes()
     stage.say(f"grew by {', '.join(f'{size / 2**20:.0f}' for size in growth.values())} MB")
-    worker.kill()
+    worker.terminate()
+    worker.wait(STALL_S * 3)
     once_more = Target(mark=f"{MARK}again: ")
     again = [case for case in all_cases(stage.place.name, once_more, QUEUE) if case.size < SMALL_BYTES]
     put(stage.place.name, stage.place.broker_url, QUEUE, again)
@@ -54,9 +55,7 @@ def malformed(stage: Stage) -> Sequence[Check]:
     missing = not_parked(cases, _letters(stage))
     ran = wrongly_run(cases, {line.key for line in stage.journal.of(START)})
     return [
-        Check(
-            f"of {len(cases)} malformed messages none killed a process{_named(died)}", not died and worker is not None
-        ),
+        Check(f"of {len(cases)} malformed messages none killed a process{_named(died)}", not died),
         Check(f"the good task after each was done{_named(stalled)}", not stalled),
         Check(f"each was parked with its reason{_named(missing)}", not missing),
         Check(f"none ran that must not{_named(ran)}", not ran),
@@ -87,5 +86,6 @@ SCENARIOS = (
         "no death, no stall, each parked with its reason, under 50 MB more memory",
         (REDIS, RABBITMQ, SQLITE),
         malformed,
+        may_refuse=True,  # a Redis that writes 40 MB to its disk may answer nobody else in time
     ),
 )

@@ -30,6 +30,7 @@ CRASH_LIMIT = 30
 """Who is killed at random is no poison, and must not be taken for one."""
 NEXT_KILL_S = 5.0
 """The next kill comes when some tasks more are done, or, when none are, after so long."""
+START_DEADLINE_S = 60.0
 SETTLED_S = 2.0
 """What has ended longer ago than this is settled."""
 
@@ -103,18 +104,19 @@ class Storm:
         if what == BROKER:
             self._kill_broker()
             return
-        worker = self._stage.random.choice(self._workers)
         if what in (CORE, TREE):
-            self._kill_worker(worker, what)
-        else:
-            self._kill_part(worker, what)
+            self._kill_worker(self._stage.random.choice(self._workers), what)
+            return
+        self._stage.wait(self._at_work, START_DEADLINE_S)
+        if at_work := self._at_work():
+            self._kill_part(self._stage.random.choice(at_work), what)
 
     def _kill_part(self, worker: Worker, what: str) -> None:
         """Kill an executor, or the fork server with all of them."""
         executors = self._executors(worker)
         victims = executors if what == EXECUTOR else self._fork_servers(worker)
         if not executors or not victims:
-            return  # it is just starting
+            return  # it has just ended by itself
         victim = self._stage.random.choice(victims)
         hit = [victim.pid] if what == EXECUTOR else [process.pid for process in executors]
         began = {line.pid for line in self._stage.journal.of(START)} - self._dead
@@ -161,6 +163,10 @@ class Storm:
         self._stage.say(f"{at:.3f}-{time.time():.3f} {what} {sorted(pids)}")
 
     # -- looking ------------------------------------------------------------------------------------------------------
+
+    def _at_work(self) -> list[Worker]:
+        """Return the workers that have executors; others are just starting."""
+        return [worker for worker in self._workers if worker.executors()]
 
     def _executors(self, worker: Worker) -> list[psutil.Process]:
         executors: list[psutil.Process] = worker.executors()

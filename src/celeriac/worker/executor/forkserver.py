@@ -100,7 +100,11 @@ def main() -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
-    setup = decode_command(control.recv(FRAME_MAX_BYTES))
+    command = control.recv(FRAME_MAX_BYTES)
+    if not command:  # the core has died before it could say what it wants
+        control.close()
+        return
+    setup = decode_command(command)
     assert isinstance(setup, Setup)
     die_with_parent(setup.core_pid)
     ignore_stop_signals()

@@ -265,7 +265,9 @@ class JobRunner:
             return outcome
         if self.look_for_end is not None:
             self.look_for_end(job)
-        if isinstance(job.ending, Joined | Unopened | OldForm) or (job.ending is None and not isinstance(outcome, Revoked)):
+        if isinstance(job.ending, Joined | Unopened | OldForm) or (
+            job.ending is None and not isinstance(outcome, Revoked)
+        ):
             return outcome
         outcome = job.ending or outcome
         announce_ending(call.task, call.request, call.message, call.args, call.kwargs, outcome)
@@ -450,9 +452,7 @@ class JobRunner:
         if settings.result_extended:
             meta.name = call.message.task
             clear = not is_sealed(call.message.content_type) or is_sealed(settings.result_serializer)
-            meta.args, meta.kwargs = (
-                call.hidden(call.args, call.kwargs) if clear else (task_v2.HIDDEN, task_v2.HIDDEN)
-            )
+            meta.args, meta.kwargs = call.hidden(call.args, call.kwargs) if clear else (task_v2.HIDDEN, task_v2.HIDDEN)
             meta.worker = self._hostname
             meta.retries = call.facts.retries
             meta.queue = call.message.routing_key or call.message.queue
