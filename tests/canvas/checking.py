@@ -14,12 +14,12 @@ from msgspec import Struct
 
 from celeriac.client.result import AsyncResult
 from celeriac.exceptions import TimeoutError as NotInTime
+from celeriac.torture.journal import END, START, Journal, Line
 from celeriac.torture.servers.service import ServiceError, wait_until
 from tests.canvas.expected import Error, Expected, Leaf, Node, Value, alike, work_out
 from tests.canvas.functions import ERRBACK
 from tests.canvas.places import CanvasPlace
 from tests.canvas.trees import Canvas, Does, calls_in
-from celeriac.torture.journal import END, START, Journal, Line
 
 SHOWN_MAX = 8
 

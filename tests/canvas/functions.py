@@ -7,8 +7,8 @@ import random
 import time
 from typing import Any
 
-from tests.canvas.trees import RETRIES, Does
 from celeriac.torture import journal
+from tests.canvas.trees import RETRIES, Does
 
 JOURNAL_VARIABLE = "CANVAS_JOURNAL"
 """File that tasks write to: what stands there has happened, whatever the broker says."""

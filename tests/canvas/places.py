@@ -11,11 +11,11 @@ from typing import Any
 from celeriac import Celeriac, canvas, exceptions
 from celeriac.core.message import DeadLetter, QueueDepth
 from celeriac.core.ports import Admin
+from celeriac.torture.journal import Journal
 from celeriac.torture.servers.service import Service
 from tests.canvas import functions
 from tests.canvas.building import Builder
 from tests.e2e.harness import Place
-from celeriac.torture.journal import Journal
 
 PROGRAM = "tests.canvas.celeriac_app"
 QUEUE = "canvases"

@@ -21,8 +21,8 @@ from celeriac.client.result import AsyncResult
 from celeriac.core.message import DeadLetter, QueueDepth
 from celeriac.core.ports import Admin
 from celeriac.exceptions import BrokerUnavailable
-from celeriac.torture.servers.service import Reaper, Service, wait_until
 from celeriac.torture import journal
+from celeriac.torture.servers.service import Reaper, Service, wait_until
 from tests.e2e.app import JOURNAL_VARIABLE, SETTINGS_VARIABLE
 from tests.forge import ForgedProcess, forge
 from tests.services import PrivateRabbit

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from celeriac.exceptions import TaskRevokedError
+from celeriac.torture.journal import START, Line
 from tests.e2e import limits_app as program
 from tests.e2e.harness import DEADLINE_S, Fleet, Guard, Place, Scene
-from celeriac.torture.journal import START, Line
 from tests.services import PrivateRedis
 
 PROGRAM = "tests.e2e.limits_app"

@@ -8,8 +8,8 @@ import signal
 import pytest
 
 from celeriac.exceptions import WorkerLostError
-from tests.e2e.harness import DEADLINE_S, Scene
 from celeriac.torture.journal import START
+from tests.e2e.harness import DEADLINE_S, Scene
 
 
 @pytest.mark.parametrize("task", ["held", "held_in_thread", "held_async"])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.harness import DEADLINE_S, Scene
 from celeriac.torture.journal import END, START
+from tests.e2e.harness import DEADLINE_S, Scene
 
 
 def warm_up(scene: Scene, count: int = 200) -> None:

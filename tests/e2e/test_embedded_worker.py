@@ -10,10 +10,10 @@ import pytest
 
 from celeriac import Celeriac
 from celeriac.exceptions import TaskRevokedError
+from celeriac.torture import journal
 from celeriac.torture.servers.service import wait_until
 from celeriac.worker.worker import EmbeddedWorker
 from tests.e2e import app as program
-from celeriac.torture import journal
 from tests.e2e.harness import DEADLINE_S, task_name
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from celeriac import Celeriac
+from celeriac.torture.journal import END, START, Journal
 from celeriac.torture.servers.service import wait_until
 from celeriac.worker.worker import EmbeddedWorker
 from tests.e2e import app as program
 from tests.e2e import routing_app
 from tests.e2e.harness import DEADLINE_S
-from celeriac.torture.journal import END, START, Journal
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from itertools import pairwise
 import pytest
 
 from celeriac.exceptions import MaxRetriesExceededError
+from celeriac.torture.journal import END, START
 from tests.e2e.app import OutOfStock
 from tests.e2e.harness import DEADLINE_S, Scene
-from celeriac.torture.journal import END, START
 
 
 def test_automatic_retries_until_it_succeeds(shared_scene: Scene) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from celeriac.exceptions import QueueNotFound, Unroutable
 from celeriac.queues import Queue
-from tests.e2e.harness import Guard, Place
 from celeriac.torture.journal import END, START
+from tests.e2e.harness import Guard, Place
 from tests.e2e.routing_fleet import RoutingScene
 
 

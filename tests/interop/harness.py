@@ -15,8 +15,8 @@ from typing import Any
 from celeriac import Celeriac
 from celeriac.core.message import Message, QueueDepth
 from celeriac.exceptions import BrokerUnavailable
-from celeriac.torture.servers.service import Reaper, wait_until
 from celeriac.torture.journal import Journal
+from celeriac.torture.servers.service import Reaper, wait_until
 from tests.interop import functions
 from tests.program import DEADLINE_S, ROOT, Program
 from tests.services import PrivateRabbit, PrivateRedis

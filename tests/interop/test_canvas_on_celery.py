@@ -19,13 +19,13 @@ from typing import Any
 import pytest
 
 from celeriac import Celeriac, canvas, exceptions
+from celeriac.torture.journal import START, Journal
 from celeriac.torture.servers.service import Reaper
 from tests.canvas import functions
 from tests.canvas.building import Builder
 from tests.canvas.expected import Value, work_out
 from tests.canvas.random_canvas import random_canvas
 from tests.canvas.trees import Canvas
-from celeriac.torture.journal import START, Journal
 from tests.interop.canvas_differences import ORDER, SAME_CAUSE, UNEXPLAINED, Answer, Difference, difference
 from tests.interop.harness import CELERY_OPTIONS
 from tests.program import ROOT, Program

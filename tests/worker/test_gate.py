@@ -301,9 +301,9 @@ def test_what_waits_is_due_by_the_brokers_clock(real_app: Celeriac, monkeypatch:
         consumer.ahead_s = 1000.0
         settle = consumer.settle
 
-        async def note(batch: Sequence[Settlement]) -> Any:
+        async def note(batch: Sequence[Settlement], published: Any = None) -> Any:
             due.extend(message.not_before or 0.0 for settlement in batch for message in settlement.publish)
-            return await settle(batch)
+            return await settle(batch, published)
 
         consumer.settle = note
         return consumer
@@ -371,11 +371,11 @@ def test_a_woken_message_is_found_even_if_it_was_not_there_yet(
         consumer = make()
         settle = consumer.settle
 
-        async def late(batch: Sequence[Settlement]) -> Any:
+        async def late(batch: Sequence[Settlement], published: Any = None) -> Any:
             if any(message.not_before for settlement in batch for message in settlement.publish):
                 gate.set()
                 await asyncio.to_thread(missed.wait, 10)
-            return await settle(batch)
+            return await settle(batch, published)
 
         consumer.settle = late
         return consumer

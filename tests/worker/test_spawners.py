@@ -243,7 +243,7 @@ def test_threads_that_ended_are_forgotten() -> None:
 def test_a_fork_server_whose_core_dies_before_it_says_a_word_ends_quietly() -> None:
     core, server = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     command = [sys.executable, "-m", "celeriac.worker.executor.forkserver"]
-    with server, subprocess.Popen(command, stdin=server, stderr=subprocess.PIPE) as process:
+    with server, subprocess.Popen(command, stdin=server.fileno(), stderr=subprocess.PIPE) as process:
         core.close()
         server.close()
         _, complaints = process.communicate(timeout=DEADLINE_S)

@@ -53,7 +53,9 @@ class FileHandler(WatchedFileHandler):
     """
 
     def _open(self) -> TextIOWrapper:
-        opened = open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=_open_private)
+        opened = open(  # noqa: SIM115 - the handler's own, which closes it
+            self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=_open_private
+        )
         return cast("TextIOWrapper", opened)  # the mode is one of a text file
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -28,10 +28,10 @@ from celeriac.client.options import (
     check_task_option_names,
     check_task_options,
 )
+from celeriac.client.redaction import check_sensitive
 from celeriac.client.replacing import Replaced, make_replacement
 from celeriac.client.retrying import ask_for_retry
 from celeriac.client.task_handlers import TaskHandlers, check_handlers
-from celeriac.client.redaction import check_sensitive
 from celeriac.client.task_limits import TaskLimits, check_limit_keys, make_limits
 from celeriac.client.task_policy import make_policy
 from celeriac.client.transactional_calls import TransactionalCalls

@@ -8,9 +8,7 @@ from celeriac.core.settings import Settings
 from celeriac.core.urls import mask, scheme
 from celeriac.exceptions import ImproperlyConfigured
 
-CAPABLE: Final = frozenset(
-    {"redis", "rediss", "unix", "redis+socket", "sentinel", "rediscluster", "sqlite", "memory"}
-)
+CAPABLE: Final = frozenset({"redis", "rediss", "unix", "redis+socket", "sentinel", "rediscluster", "sqlite", "memory"})
 """Schemes of what can keep the counts and keys of limits and of unique tasks."""
 
 

@@ -77,7 +77,12 @@ def plain(name: str, value: Any, struct: type[Struct]) -> Any:
         return None
     if name == "worker_redirect_stdouts_level" and isinstance(value, str):
         return value.upper()
-    if name == "broker_url" and isinstance(value, list | tuple) and value and all(isinstance(url, str) for url in value):
+    if (
+        name == "broker_url"
+        and isinstance(value, list | tuple)
+        and value
+        and all(isinstance(url, str) for url in value)
+    ):
         joined = ";".join(value)
         if len(value) == 1 or scheme(joined) in ("amqp", "amqps", "pyamqp", "sentinel", "rediscluster"):
             return joined
