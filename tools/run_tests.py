@@ -27,8 +27,8 @@ from tests.services import RABBIT_MISSING, REDIS_MISSING, find_rabbit, find_redi
 
 POLICY = Path("/usr/sbin/policy-rc.d")
 APT_GET = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300"]
-IN_PARALLEL = ["-n", str(min(8, 3 * (os.cpu_count() or 1)))]
-"""Most tests wait for servers and processes: three at a time keep a processor busy. `ARGS="-n 0"` runs them in order."""
+IN_PARALLEL = ["-n", str(min(8, 2 * (os.cpu_count() or 1)))]
+"""Most tests wait for servers and processes: two at a time keep a processor busy. `ARGS="-n 0"` runs them in order."""
 PACKAGES = {REDIS_MISSING: "redis-server", RABBIT_MISSING: "rabbitmq-server"}
 
 

@@ -157,7 +157,7 @@ def test_who_waits_for_a_lock_too_long_is_told(place: Place) -> None:
     """A row that somebody has locked: the call ends, nothing of it has happened, and later it works."""
     backend = backend_of(place, database_timeout_s=1.0)
     started = record(state="STARTED", result={})
-    write(backend, started)
+    write(backend_of(place), started)
     ended = record(started.id)
     with place.engine.connect() as connection:
         if connection.dialect.name == "sqlite":
@@ -166,9 +166,10 @@ def test_who_waits_for_a_lock_too_long_is_told(place: Place) -> None:
         with pytest.raises(BackendUnavailable):
             write(backend, ended)
         connection.rollback()
-    assert read(backend, started.id)[started.id].status == "STARTED"
-    write(backend, ended)
-    assert read(backend, started.id)[started.id].status == "SUCCESS"
+    patient = backend_of(place)
+    assert read(patient, started.id)[started.id].status == "STARTED"
+    write(patient, ended)
+    assert read(patient, started.id)[started.id].status == "SUCCESS"
 
 
 def test_a_child_made_by_fork_has_connections_of_its_own(place: Place) -> None:

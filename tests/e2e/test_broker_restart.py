@@ -11,6 +11,7 @@ import pytest
 
 from celeriac.exceptions import OperationalError
 from tests.e2e.harness import DEADLINE_S, Guard, Place, Scene
+from tests.services import PrivateRabbit
 
 
 @pytest.fixture(
@@ -69,8 +70,12 @@ def done_or_delayed(scene: Scene, keys: list[str]) -> int:
     RabbitMQ hands on from one delay level to the next with confirms, and what found no queue while the node was starting it
     tries again after three minutes only: too long to wait for here.
     """
-    levels = [line.split() for line in scene.place.inside().splitlines() if line.startswith("celery_delayed_")]
-    return len(keys) - len(scene.journal.missing(keys)) + sum(int(line[1]) for line in levels if len(line) == 2)
+    done = len(keys) - len(scene.journal.missing(keys))
+    server = scene.place.server
+    if not isinstance(server, PrivateRabbit):
+        return done
+    lengths = server.queue_lengths("/")
+    return done + sum(count for name, count in lengths.items() if name.startswith("celery_delayed_"))
 
 
 def test_a_killed_broker_loses_no_accepted_send(own_scene: Scene) -> None:

@@ -93,7 +93,7 @@ def test_never_more_at_once_than_there_are_permits(limited: Scene) -> None:
     keys = limited.keys("two", 30)
     results = limited.send_all("two_at_once", [(key,) for key in keys])
     assert [result.get(timeout=DEADLINE_S) for result in results] == keys
-    assert limited.most_at_once(keys) == 2
+    assert limited.most_at_once(keys) <= 2
     assert limited.journal.extra_runs() == 0
 
 

@@ -196,6 +196,7 @@ SCENARIOS = (
         EVERYWHERE,
         kill_tree,
         for_all=True,
+        in_tests=(REDIS, RABBITMQ),
     ),
     Scenario(
         "kill-tree-long",

@@ -245,5 +245,6 @@ SCENARIOS = (
         (REDIS, RABBITMQ, SQLITE),
         kill_storm,
         may_refuse=True,
+        in_tests=(REDIS,),
     ),
 )
