@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from celeriac import Celeriac, chord
-from celeriac.brokers.redis.sizes import envelope_max_bytes
+from celeriac.brokers.sizes import envelope_max_bytes
+from celeriac.core.effects import Dead, Settlement
 from celeriac.core.message import Delivery, Message
 from celeriac.exceptions import BadMessage, DecodeError
 from celeriac.torture.malformed.case import Raw
@@ -165,6 +166,31 @@ def test_what_is_far_too_large_for_redis_is_claimed_unread_and_can_be_parked(red
     assert unread.problem == f"MessageTooLarge: it has {len(large)} bytes, far more than task_message_max_bytes allows"
     with contextlib.closing(app.broker.admin()) as admin:
         assert admin.depths(["q"])[0].ready == 4, "and given back as it came"
+    app.close()
+
+
+def test_what_is_far_too_large_for_sqlite_is_claimed_unread_and_parked_as_it_is(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/large.db"
+    app = Celeriac("large", broker=url, backend="disabled://", task_message_max_bytes=1000, set_as_current=False)
+    bodies = {"small": b"[]", "large": b"x" * envelope_max_bytes(app.settings)}
+    app.broker.producer().publish([Message("q", {"id": name, "task": "t"}, body) for name, body in bodies.items()], 5.0)
+
+    async def claim_and_park() -> list[Delivery]:
+        consumer = app.broker.consumer()
+        await consumer.open("worker", ["q"])
+        found = await consumer.claim(10, 5.0)
+        assert not await consumer.settle([Settlement(one.tag, Dead("too large")) for one in found])
+        await consumer.close()
+        return found
+
+    read, unread = asyncio.run(claim_and_park())
+    assert read.message is not None
+    assert unread.message is None
+    assert unread.raw == b""
+    assert str(unread.problem).startswith("MessageTooLarge: it has 10")
+    with contextlib.closing(app.broker.admin()) as admin:
+        parked = {letter.message.id: letter.message.body for letter in admin.dead_letters("q", 10) if letter.message}
+    assert parked == bodies
     app.close()
 
 

@@ -107,11 +107,16 @@ def held_by(connection: sqlite3.Connection, owner: str) -> list[str]:
 
 
 def claim(
-    connection: sqlite3.Connection, owner: str, queues: Sequence[str], limit: int, room: Mapping[str, int]
+    connection: sqlite3.Connection,
+    owner: str,
+    queues: Sequence[str],
+    limit: int,
+    room: Mapping[str, int],
+    max_bytes: int,
 ) -> list[Delivery]:
     """Give up to `limit` ready messages to the owner: by priority, and within one priority queue by queue in turns.
 
-    `room`: most of some queues.
+    `room`: most of some queues.  What is larger than `max_bytes` is given unread.
     """
     candidates: list[tuple[int, int, int, int]] = []
     for turn, queue in enumerate(queues):
@@ -127,8 +132,8 @@ def claim(
     for some in chunks(chosen):
         rows = connection.execute(
             f"UPDATE messages SET state = {CLAIMED}, owner = ?, claim = claim + 1 WHERE id IN ({marks(some)})"
-            " RETURNING id, claim, queue, losses, payload",
-            (owner, *some),
+            " RETURNING id, claim, queue, losses, length(payload), CASE WHEN length(payload) <= ? THEN payload END",
+            (owner, *some, max_bytes),
         )
         claimed |= {row[0]: _delivery(*row) for row in rows}
     return [claimed[row_id] for row_id in chosen]  # as chosen: RETURNING has no order
@@ -269,8 +274,11 @@ def _is_tag(tag: Any) -> bool:
     return isinstance(tag, tuple) and len(tag) == 2 and all(isinstance(part, int) for part in tag)
 
 
-def _delivery(row_id: int, claim_number: int, queue: str, losses: int, payload: bytes) -> Delivery:
+def _delivery(row_id: int, claim_number: int, queue: str, losses: int, size: int, payload: bytes | None) -> Delivery:
     tag: Tag = (row_id, claim_number)
+    if payload is None:
+        problem = f"MessageTooLarge: it has {size} bytes, far more than task_message_max_bytes allows"
+        return Delivery(tag, queue, None, problem, losses=losses)
     try:
         return Delivery(tag, queue, stored.decode(payload), losses=losses)
     except BadMessage as error:

@@ -15,6 +15,7 @@ from celeriac.brokers.embedded import messages, workers
 from celeriac.brokers.embedded.exchanges import Bound, bind, forget_ownerless, route, ways_of
 from celeriac.brokers.embedded.messages import Tag
 from celeriac.brokers.embedded.processes import this_process
+from celeriac.brokers.sizes import envelope_max_bytes
 from celeriac.core.effects import Lost, Settlement
 from celeriac.core.message import Delayed, Delivery, Message, Revocation
 from celeriac.core.policy import LOSSES_BEYOND
@@ -67,6 +68,7 @@ class SqliteConsumer:
         self.stores_records = stores_records
         self._settings = settings
         self._timeout_s = settings.publish_timeout_s
+        self._message_max_bytes = envelope_max_bytes(settings)
         self._thread = DatabaseThread(Database(path, BrokerUnavailable), "celeriac-sqlite-consumer")
         self._owner = ""
         self._queues: list[str] = []
@@ -221,7 +223,9 @@ class SqliteConsumer:
             messages.release_due(connection, now)
             # Without a lease nobody would give these claims back if we died; the heartbeat will take a new one.
             leased = workers.has_lease(connection, owner)
-            deliveries = messages.claim(connection, owner, queues, limit, room) if leased else []
+            deliveries = (
+                messages.claim(connection, owner, queues, limit, room, self._message_max_bytes) if leased else []
+            )
             return _Claimed(deliveries, version, messages.next_due(connection))
 
         return database.write(take, self._timeout_s, durable=False)

@@ -26,7 +26,7 @@ from celeriac.brokers.redis.settlement import (
     parked_for,
     settled_answer,
 )
-from celeriac.brokers.redis.sizes import envelope_max_bytes
+from celeriac.brokers.sizes import envelope_max_bytes
 from celeriac.core.effects import Dead, Lost, Settlement
 from celeriac.core.headers import LOSSES
 from celeriac.core.message import Delayed, Delivery, Message, Revocation

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from celeriac.brokers.redis.keys import Keys
 from celeriac.brokers.redis.settlement import Settling, claim_number
-from celeriac.brokers.redis.sizes import envelope_max_bytes
+from celeriac.brokers.sizes import envelope_max_bytes
 from celeriac.core.headers import LOSSES
 from celeriac.core.policy import LOSSES_BEYOND
 from celeriac.core.settings import Settings
