@@ -61,16 +61,18 @@ def _stage(
     say: Callable[[str], object],
     keep: Path | None,
 ) -> Iterator[Stage]:
-    directory = Path(tempfile.mkdtemp(prefix="celeriac-torture-"))
-    with open_place(place_name, directory) as place:
-        stage = Stage(place, system, directory, seed, scale, say)
-        try:
-            yield stage
-        finally:
-            if keep is not None:
-                target = keep / f"{scenario.name}-{place_name}-{system.name}-{seed}"
-                shutil.copytree(directory, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.db*"))
-            stage.close()
+    # Whatever happens before there is a stage, which removes it even if this process is killed.
+    with tempfile.TemporaryDirectory(prefix="celeriac-torture-", ignore_cleanup_errors=True) as name:
+        directory = Path(name)
+        with open_place(place_name, directory) as place:
+            stage = Stage(place, system, directory, seed, scale, say)
+            try:
+                yield stage
+            finally:
+                if keep is not None:
+                    target = keep / f"{scenario.name}-{place_name}-{system.name}-{seed}"
+                    shutil.copytree(directory, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.db*"))
+                stage.close()
 
 
 def _counts(tally: Tally, scenario: Scenario) -> list[Check]:
