@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import concurrent.futures
 import secrets
-from typing import Final, Self
+from typing import Final
 
 from celeriac.torture.servers.rabbit import PrivateRabbit
-from celeriac.torture.servers.service import Service, wait_until
+from celeriac.torture.servers.service import Service, Startable, wait_until
 
 SIZE: Final = 3
 DEADLINE_S: Final = 60.0
@@ -57,7 +57,7 @@ class ClusterNode(PrivateRabbit):
         return found
 
 
-class PrivateRabbitCluster:
+class PrivateRabbitCluster(Startable):
     """Three nodes of our own.
 
     1. Starts them, all at once, and joins them to one cluster.
@@ -76,17 +76,6 @@ class PrivateRabbitCluster:
         lines = [f"cluster_formation.classic_config.nodes.{n} = {node.node}" for n, node in enumerate(self.nodes)]
         for node in self.nodes:
             node.configure("\n".join(["cluster_formation.peer_discovery_backend = classic_config", *lines, config]))
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
     @property
     def running(self) -> list[ClusterNode]:

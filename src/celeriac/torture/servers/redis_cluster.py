@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Final, Self
+from typing import Final
 
 from celeriac.torture.servers.redis import PrivateRedis
 from celeriac.torture.servers.redis_call import redis_call, redis_info
 from celeriac.torture.servers.redis_sentinel import REPLICATION
-from celeriac.torture.servers.service import HOST, free_port, wait_until
+from celeriac.torture.servers.service import HOST, Startable, free_port, wait_until
 
 MASTERS: Final = 3
 SLOTS: Final = 16384
@@ -33,7 +33,7 @@ class ClusterNode(PrivateRedis):
         )
 
 
-class PrivateCluster:
+class PrivateCluster(Startable):
     """Six nodes of our own.
 
     1. Starts them, divides the slots and returns when every node agrees.
@@ -46,17 +46,6 @@ class PrivateCluster:
 
     def __init__(self) -> None:
         self.nodes: list[ClusterNode] = []
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
     @property
     def url(self) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Sequence
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from celeriac.torture.servers.redis import REDIS_MISSING, PrivateRedis, find_redis
 from celeriac.torture.servers.redis_call import redis_call, redis_info
-from celeriac.torture.servers.service import HOST, Service, ServiceError, wait_until
+from celeriac.torture.servers.service import HOST, Service, ServiceError, Startable, wait_until
 
 MASTER_NAME: Final = "shop"
 SENTINELS: Final = 3
@@ -61,7 +61,7 @@ class PrivateSentinel(Service):
         return connection.recv(1024) == b"+PONG\r\n"
 
 
-class PrivateSentinels:
+class PrivateSentinels(Startable):
     """A master, a replica and three Sentinels of our own.
 
     1. Starts them and returns when each knows of all.
@@ -77,17 +77,6 @@ class PrivateSentinels:
         self.nodes: list[PrivateRedis] = []
         self.sentinels: list[PrivateSentinel] = []
         self._options = (*REPLICATION, *options)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
     @property
     def url(self) -> str:

@@ -97,7 +97,28 @@ class Reaper:
         self._shell.wait()
 
 
-class Service(ABC):
+class Startable(ABC):
+    """What runs for the length of a `with` block, and is closed also where it does not even start."""
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def start(self) -> None: ...
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+
+class Service(Startable):
     """One private server.
 
     1. Owns its port, its directory and its processes, each the leader of a process group.
@@ -116,17 +137,6 @@ class Service(ABC):
         self.log_path = self.directory / "log"
         self._server: subprocess.Popen[bytes] | None = None
         self._reaper = Reaper(self.directory)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
     @property
     def running(self) -> bool:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import random
 import select
 import socket
-import threading
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -33,6 +31,7 @@ from celeriac.transports.redis.protocol import (
     raise_errors,
 )
 from celeriac.transports.redis.scripts import Script, load_scripts
+from celeriac.transports.resolving import Target, resolve
 
 _READ_BYTES: Final = 65536
 _MAX_IDLE: Final = 16
@@ -329,7 +328,7 @@ def _connect(address: Address, deadline: float) -> socket.socket:
         if address.path is not None:
             return _connect_to(socket.AF_UNIX, address.path, deadline)
         problem: OSError | None = None
-        for family, target in _resolve(address.host, address.port, deadline):
+        for family, target in _resolve(address, deadline):
             try:
                 plain = _connect_to(family, target, deadline)
             except OSError as error:
@@ -366,25 +365,11 @@ def _secure(plain: socket.socket, address: Address, deadline: float) -> socket.s
         raise
 
 
-def _resolve(host: str, port: int, deadline: float) -> list[tuple[int, Any]]:
-    """Look a name up, in a thread: the system's resolver knows no deadline."""
-    answers: queue.SimpleQueue[list[tuple[int, Any]] | OSError] = queue.SimpleQueue()
-
-    def look_up() -> None:
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            answers.put([(family, target) for family, _, _, _, target in found])
-        except Exception as error:  # told to whoever waits, if anybody still does
-            answers.put(error if isinstance(error, OSError) else OSError(str(error)))
-
-    threading.Thread(target=look_up, name="celeriac-resolve", daemon=True).start()
+def _resolve(address: Address, deadline: float) -> list[Target]:
     try:
-        answer = answers.get(timeout=max(deadline - time.monotonic(), 0.001))
-    except queue.Empty:
-        raise ConnectionLost(f"the name {host!r} was not resolved within the time") from None
-    if isinstance(answer, OSError):
-        raise ConnectionLost(f"the name {host!r} cannot be resolved: {_text(answer)}")
-    return answer
+        return resolve(address.host, address.port, deadline)
+    except OSError as error:
+        raise ConnectionLost(_text(error)) from None
 
 
 def _text(error: OSError) -> str:
