@@ -19,14 +19,15 @@ class Recorder:
         self._pid = 0
         self._file = -1
 
-    def record(self, sent_at: float) -> None:
-        """Put down when a task was sent, and that it runs now; the monotonic clock is one for all processes."""
+    def record(self, moment: float) -> None:
+        """Put down a moment of the task's (when it was sent, say), and now; the monotonic clock is one for all processes."""
         now = time.monotonic()
         if self._pid != os.getpid():
-            self._pid = os.getpid()
-            path = os.path.join(os.environ[DIRECTORY_VARIABLE], str(self._pid))
+            path = os.path.join(os.environ[DIRECTORY_VARIABLE], str(os.getpid()))
+            # In this order, as another thread may be here: it opens the file once more, which does no harm.
             self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        os.write(self._file, _RECORD.pack(sent_at, now))
+            self._pid = os.getpid()
+        os.write(self._file, _RECORD.pack(moment, now))
 
 
 class Records:
@@ -40,6 +41,6 @@ class Records:
         return sum(file.stat().st_size for file in self._directory.iterdir()) // _RECORD.size
 
     def read(self) -> list[tuple[float, float]]:
-        """Pairs of when a task was sent and when it ran, by the latter."""
+        """Pairs of the task's moment and the moment of the record, by the latter."""
         pairs = (pair for file in self._directory.iterdir() for pair in _RECORD.iter_unpack(file.read_bytes()))
-        return sorted(((sent, ran) for sent, ran in pairs), key=lambda pair: pair[1])
+        return sorted(((moment, recorded) for moment, recorded in pairs), key=lambda pair: pair[1])

@@ -1,101 +1,102 @@
-"""What was measured, as tables and as JSON."""
+"""The tables: one for each workload, of what was measured and how it stands to others on the same broker."""
 
 from __future__ import annotations
 
-import os
-import platform
-import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from rich.console import Console
-from rich.table import Table
-
-from bench.systems.base import System
+from bench.catalogue import System
+from bench.figures import Figures, Spread, of_broker
 from bench.workloads.base import Metric, Workload
-from celeriac import __version__
 
-PACKAGES = ("celery", "kombu", "redis")
-
-Rounds = list[dict[str, float]]
-"""One value per metric, for each round."""
+NOTHING = "-"
 
 
-@dataclass
-class Report:
-    """All rounds of all workloads and systems."""
+@dataclass(frozen=True)
+class Baselines:
+    """What figures are set beside; by default all of it."""
 
-    systems: Sequence[System]
-    counts: Mapping[str, int]
-    """Workload -> tasks of a round."""
-    rounds: dict[str, dict[str, Rounds]] = field(default_factory=dict)
-    """Workload -> system -> rounds."""
-    began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    celery: bool = True
+    bare: bool = True
+    best: bool = True
 
-    def add(self, workload: Workload, system: System, values: dict[str, float]) -> None:
-        """Keep one round."""
-        self.rounds.setdefault(workload.name, {}).setdefault(system.name, []).append(values)
 
-    def show(self, console: Console, workload: Workload) -> None:
-        """Print the table of one workload: median [min-max], and the ratio to Celery on the same broker."""
-        measured = self.rounds.get(workload.name)
-        if not measured:
-            return
-        table = Table(title=f"{workload.title} ({self.counts[workload.name]:,} tasks)", title_justify="left")
-        table.add_column("system", no_wrap=True)
-        for metric in workload.metrics:
-            table.add_column(metric.title, justify="right", no_wrap=True)
+@dataclass(frozen=True)
+class Table:
+    """A table of texts; the first column names the system."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str]
+
+
+def make_table(
+    workload: Workload, count: int, systems: Sequence[System], figures: Figures, baselines: Baselines
+) -> Table | None:
+    """Write the table of a workload; None if nothing of it was measured."""
+    measured = [system for system in systems if figures.rounds.get(workload.name, {}).get(system.name)]
+    if not measured:
+        return None
+    metrics = [
+        metric
+        for metric in workload.metrics
+        if any(figures.spread(workload.name, metric.key, system.name) for system in measured)
+    ]
+    best = {
+        (metric.key, system.broker): figures.best_peer(workload.name, metric, of_broker(measured, system.broker))
+        for metric in metrics
+        for system in measured
+    }
+    columns = ["system"]
+    for metric in metrics:
+        columns.append(metric.title)
+        if metric.compared:
+            columns += _ratio_titles(baselines)
+    rows = []
+    for system in measured:
+        cells = [system.name]
+        for metric in metrics:
+            cells.append(show(figures.spread(workload.name, metric.key, system.name), metric))
             if metric.compared:
-                table.add_column("to Celery's", justify="right", no_wrap=True)
-        for system in self.systems:
-            if system.name not in measured:
-                continue
-            cells = []
-            for metric in workload.metrics:
-                cells.append(_spread(_values(measured[system.name], metric), metric))
-                if metric.compared:
-                    cells.append(self._ratio(workload, system, metric))
-            table.add_row(system.name, *cells)
-        console.print(table)
-
-    def as_json(self) -> dict[str, Any]:
-        """Everything, with what is needed to understand it."""
-        return {
-            "began_at": self.began_at.isoformat(),
-            "machine": {
-                "processors": os.cpu_count(),
-                "system": platform.platform(),
-                "python": platform.python_version(),
-                "load": os.getloadavg(),
-            },
-            "versions": {"celeriac": __version__, **{package: version(package) for package in PACKAGES}},
-            "counts": dict(self.counts),
-            "rounds": self.rounds,
-        }
-
-    def _ratio(self, workload: Workload, system: System, metric: Metric) -> str:
-        peer = f"celery-{system.broker}"
-        theirs = self.rounds[workload.name].get(peer)
-        if theirs is None or system.name == peer:
-            return ""
-        # Round by round, because the rounds of one number were neighbours in time on a machine that is never quiet.
-        ours = self.rounds[workload.name][system.name]
-        pairs = zip(_values(ours, metric), _values(theirs, metric), strict=False)
-        ratios = [mine / other for mine, other in pairs if other]
-        return f"x {statistics.median(ratios):.2f}" if ratios else ""
+                cells += _ratios(workload, metric, system, best[metric.key, system.broker], figures, baselines)
+        rows.append(cells)
+    notes = list(_notes(workload, metrics, best, baselines))
+    return Table(f"{workload.name}: {workload.title} ({count:,} tasks)", columns, rows, notes)
 
 
-def _values(rounds: Rounds, metric: Metric) -> list[float]:
-    return [values[metric.key] for values in rounds if metric.key in values]
+def show(spread: Spread | None, metric: Metric) -> str:
+    """Write a figure: its median, and between what it lay."""
+    if spread is None:
+        return NOTHING
+    median, least, most = (f"{value:,.{metric.digits}f}" for value in (spread.median, spread.least, spread.most))
+    return median if least == most else f"{median} [{least}-{most}]"
 
 
-def _spread(values: Sequence[float], metric: Metric) -> str:
-    if not values:
-        return "-"
-    median, low, high = (
-        f"{value:,.{metric.digits}f}" for value in (statistics.median(values), min(values), max(values))
-    )
-    return median if len(values) == 1 else f"{median} [{low}-{high}]"
+def _ratio_titles(baselines: Baselines) -> list[str]:
+    titles = {"× Celery": baselines.celery, "× bare": baselines.bare, "× best": baselines.best}
+    return [title for title, wanted in titles.items() if wanted]
+
+
+def _ratios(
+    workload: Workload, metric: Metric, system: System, best: System | None, figures: Figures, baselines: Baselines
+) -> Iterator[str]:
+    for other, wanted in (
+        (system.celery, baselines.celery),
+        (system.bare, baselines.bare),
+        (best.name if best is not None else None, baselines.best),
+    ):
+        if wanted:
+            ratio = figures.ratio(workload.name, metric.key, system.name, other) if other else None
+            yield "" if ratio is None or other == system.name else f"{ratio:.2f}"
+
+
+def _notes(
+    workload: Workload, metrics: Sequence[Metric], best: Mapping[tuple[str, str], System | None], baselines: Baselines
+) -> Iterator[str]:
+    if not baselines.best:
+        return
+    for metric in metrics:
+        names = [found.name for (key, _), found in best.items() if key == metric.key and found is not None]
+        if metric.compared and names:
+            yield f"best peer, {metric.title}: {', '.join(names)}"

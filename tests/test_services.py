@@ -14,6 +14,7 @@ import amqp
 import pytest
 import redis
 
+from celeriac.torture.servers.service import Reaper
 from tests.services import PrivateRabbit, PrivateRedis, ServiceError, free_port, wait_until
 
 
@@ -212,6 +213,36 @@ def test_nothing_is_left_of_a_test_run_that_was_killed(needs_redis: None, needs_
     wait_until(lambda: not process_exists(int(redis_pid)), "Redis is killed")
     wait_until(lambda: not process_exists(int(rabbit_pid)), "RabbitMQ is killed")
     wait_until(lambda: not any(Path(folder).exists() for folder in folders), "the folders are removed")
+
+
+LEADER = """
+import subprocess, sys
+print(subprocess.Popen(["sleep", "1000"], stdout=subprocess.DEVNULL).pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def start_leader() -> tuple[subprocess.Popen[str], int]:
+    """Start a process that leads a group, and return it with the number of its child."""
+    command = [sys.executable, "-c", LEADER]
+    leader = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert leader.stdout is not None
+    return leader, int(leader.stdout.readline())
+
+
+def test_a_stopped_child_of_a_dead_leader_is_killed_with_its_group(tmp_path: Path) -> None:
+    reaper = Reaper(tmp_path / "folder")
+    leader, child = start_leader()
+    with leader:
+        reaper.watch([leader])
+        os.kill(child, signal.SIGSTOP)
+        leader.kill()
+    other, other_child = start_leader()
+    with other:
+        reaper.watch([other])
+        assert process_exists(child)
+        reaper.close()
+    wait_until(lambda: not process_exists(child) and not process_exists(other_child), "both children are killed")
 
 
 def test_a_server_that_can_not_start_says_why(needs_redis: None) -> None:

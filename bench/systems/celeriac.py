@@ -1,76 +1,75 @@
-"""Celeriac."""
+"""Celeriac, with its defaults."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
-from bench.systems.base import WORKER_PROCESSES, Client
-from bench.tasks import QUEUE, register
-from celeriac import Celeriac
-from celeriac.client.task import AsyncTask
+from bench import async_deeds, deeds
+from bench.client import CALLERS, FETCH_S, Client
+from bench.place import BACKEND_URL, BROKER_URL, KIND, OPTIONS, QUEUE
+from celeriac import Celeriac, chord
 
-AT_ONCE = 1000
-
-
-class CeleriacSystem:
-    """Our own worker and client."""
-
-    library = "celeriac"
-
-    def __init__(self, name: str, broker: str, settings: Mapping[str, Any]) -> None:
-        self.name = name
-        self.broker = broker
-        self.settings = settings
-
-    def client(self, broker_url: str, backend_url: str) -> Client:
-        """Open a client."""
-        return CeleriacClient(broker_url, backend_url, self.settings)
-
-    def worker_module(self) -> Sequence[str]:
-        """`celeriac worker`."""
-        worker = ["worker", "-Q", QUEUE, "-c", str(WORKER_PROCESSES), "-l", "WARNING"]
-        return ["celeriac", "-A", "bench.systems.celeriac_app", *worker]
+app = Celeriac("bench", broker=BROKER_URL, backend=BACKEND_URL, task_default_queue=QUEUE, **OPTIONS)
+app.task(name="noop", ignore_result=True)(deeds.noop)
+app.task(name="answer")(deeds.answer)
+app.task(name="carry", ignore_result=True)(deeds.carry)
+app.task(name="collect", ignore_result=True)(deeds.collect)
+match KIND:
+    case "thread":
+        app.task(name="io", ignore_result=True, executor="thread")(deeds.io)
+    case "async":
+        app.task(name="io", ignore_result=True)(async_deeds.io)
 
 
-class CeleriacClient:
+class CeleriacClient(Client):
     """A program with Celeriac."""
 
-    def __init__(self, broker_url: str, backend_url: str, settings: Mapping[str, Any]) -> None:
-        self._app = Celeriac(
-            "bench", broker=broker_url, backend=backend_url, **{"task_default_queue": QUEUE, **settings}
-        )
-        register(self._app)
-        self._noop = self._app.tasks["bench.noop"]
-        self._answer = self._app.tasks["bench.answer"]
-
-    def send(self, sent_at: float) -> None:
-        """Send one."""
-        self._noop.delay(sent_at)
-
-    def send_one_by_one(self, count: int) -> None:
+    def send(self, task: str, *arguments: Any) -> Any:
         """Send with `delay`."""
-        for _ in range(count):
-            self._noop.delay(time.monotonic())
+        return app.tasks[task].delay(*arguments)
 
-    def send_batch(self, count: int) -> None:
-        """Send from a coroutine, `AT_ONCE` calls at a time: they share round trips."""
-        asyncio.run(self._gather(count))
+    def send_later(self, delay_s: float, task: str, *arguments: Any) -> None:
+        """Send with a countdown."""
+        app.tasks[task].apply_async(arguments, countdown=delay_s)
 
-    async def _gather(self, count: int) -> None:
-        noop = cast(AsyncTask[Any, Any], self._noop)
-        for start in range(0, count, AT_ONCE):
-            calls = (noop.adelay(time.monotonic()) for _ in range(min(AT_ONCE, count - start)))
-            await asyncio.gather(*calls)
+    def gather(self, count: int) -> None:
+        """Send with `adelay`: the coroutines share round trips."""
+        asyncio.run(_from_coroutines(count))
 
-    def round_trip(self, count: int) -> None:
-        """Send with `delay`, fetch with `get`."""
-        results = [self._answer.delay(number) for number in range(count)]
-        values = [result.get(timeout=120) for result in results]
-        assert values == list(range(count))
+    def batch(self, count: int) -> None:
+        """Send with `adelay` from 1,000 coroutines."""
+        asyncio.run(_from_coroutines(count, 1000))
+
+    def values(self, handles: Sequence[Any]) -> list[Any]:
+        """Fetch with `get`."""
+        return [handle.get(timeout=FETCH_S) for handle in handles]
+
+    def send_chord(self, count: int, sent_at: float) -> None:
+        """Send a chord."""
+        members = (app.tasks["answer"].s(number) for number in range(count))
+        chord(members)(app.tasks["collect"].s(count, sent_at))
 
     def close(self) -> None:
         """Close all connections."""
-        self._app.close()
+        app.close()
+
+
+async def _from_coroutines(count: int, callers: int = CALLERS) -> None:
+    noop: Any = app.tasks["noop"]
+
+    async def caller(calls: int) -> None:
+        for _ in range(calls):
+            await noop.adelay(time.monotonic())
+
+    shares: list[Coroutine[Any, Any, None]] = [
+        caller(count // callers + (number < count % callers)) for number in range(callers)
+    ]
+    await asyncio.gather(*shares)
+
+
+def make_client() -> Client:
+    """Return the client."""
+    return CeleriacClient()

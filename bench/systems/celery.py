@@ -1,69 +1,55 @@
-"""Celery."""
+"""Celery. The settings of a variant are in `bench.catalogue`."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from celery import Celery
+from celery import Celery, chord
 
-from bench.systems.base import WORKER_PROCESSES, Client
-from bench.tasks import QUEUE, register
+from bench import deeds
+from bench.client import FETCH_S, Client
+from bench.place import BACKEND_URL, BROKER_URL, OPTIONS, QUEUE
 
-
-class CelerySystem:
-    """Celery's prefork worker and its client."""
-
-    library = "celery"
-
-    def __init__(self, name: str, broker: str, settings: Mapping[str, Any]) -> None:
-        self.name = name
-        self.broker = broker
-        self.settings = settings
-
-    def client(self, broker_url: str, backend_url: str) -> Client:
-        """Open a client."""
-        return CeleryClient(broker_url, backend_url, self.settings)
-
-    def worker_module(self) -> Sequence[str]:
-        """`celery worker`, prefork, without what only makes its start slow."""
-        worker = ["worker", "-Q", QUEUE, "-P", "prefork", "-c", str(WORKER_PROCESSES), "-l", "WARNING"]
-        return ["celery", "-A", "bench.systems.celery_app", *worker, "--without-mingle", "--without-gossip"]
+app = Celery("bench", broker=BROKER_URL, backend=BACKEND_URL)
+app.conf.update(task_default_queue=QUEUE, broker_connection_retry_on_startup=True, **OPTIONS.get("settings", {}))
+app.task(name="noop", ignore_result=True)(deeds.noop)
+app.task(name="answer")(deeds.answer)
+app.task(name="carry", ignore_result=True)(deeds.carry)
+app.task(name="collect", ignore_result=True)(deeds.collect)
+app.task(name="io", ignore_result=True)(deeds.io)
 
 
-class CeleryClient:
+class CeleryClient(Client):
     """A program with Celery."""
 
-    def __init__(self, broker_url: str, backend_url: str, settings: Mapping[str, Any]) -> None:
-        self._app = Celery("bench", broker=broker_url, backend=backend_url, set_as_current=False)
-        self._app.conf.update(task_default_queue=QUEUE, **settings)
-        register(self._app)
-        self._app.finalize()
-        self._noop = self._app.tasks["bench.noop"]
-        self._answer = self._app.tasks["bench.answer"]
-
-    def send(self, sent_at: float) -> None:
-        """Send one."""
-        self._noop.delay(sent_at)
-
-    def send_one_by_one(self, count: int) -> None:
+    def send(self, task: str, *arguments: Any) -> Any:
         """Send with `delay`."""
-        for _ in range(count):
-            self._noop.delay(time.monotonic())
+        return app.tasks[task].delay(*arguments)
 
-    def send_batch(self, count: int) -> None:
-        """Send over one producer, kept for the whole loop: of the ways there are (another is `group`) the quickest."""
-        with self._app.producer_or_acquire() as producer:
-            for _ in range(count):
-                self._noop.apply_async((time.monotonic(),), producer=producer)
+    def send_later(self, delay_s: float, task: str, *arguments: Any) -> None:
+        """Send with a countdown."""
+        app.tasks[task].apply_async(arguments, countdown=delay_s)
 
-    def round_trip(self, count: int) -> None:
-        """Send with `delay`, fetch with `get`."""
-        results = [self._answer.delay(number) for number in range(count)]
-        values = [result.get(timeout=120) for result in results]
-        assert values == list(range(count))
+    def send_many(self, task: str, calls: Sequence[Sequence[Any]]) -> None:
+        """Send over one producer, kept for the whole batch: of the ways there are (another is `group`) the quickest."""
+        with app.producer_or_acquire() as producer:
+            for arguments in calls:
+                app.tasks[task].apply_async(arguments, producer=producer)
+
+    def values(self, handles: Sequence[Any]) -> list[Any]:
+        """Fetch with `get`."""
+        return [handle.get(timeout=FETCH_S) for handle in handles]
+
+    def send_chord(self, count: int, sent_at: float) -> None:
+        """Send a chord."""
+        chord(app.tasks["answer"].s(number) for number in range(count))(app.tasks["collect"].s(count, sent_at))
 
     def close(self) -> None:
         """Close all connections."""
-        self._app.close()
+        app.close()
+
+
+def make_client() -> Client:
+    """Return the client."""
+    return CeleryClient()

@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import contextlib
+from typing import Final
 
-from bench.runs import Run
-from bench.workloads.base import Metric, Workload
+from bench.catalogue import System
+from bench.client import CALLERS
+from bench.processes import Lacking
+from bench.run import Run
+from bench.servers import Servers
+from bench.workloads.base import LESS, Metric, Values, Workload
+
+FIRST: Final = 10
+"""Tasks that are sent before: they connect and declare."""
+WAYS: Final = {"one": "one_by_one", "batch": "batch", "gather": "gather"}
 
 
-def measure(run: Run, count: int) -> dict[str, float]:
-    """Send one by one, then in batches; nobody works on them."""
-    run.client.send_one_by_one(10)  # connects, declares
-    one_by_one_s = _seconds(run.client.send_one_by_one, count)
-    batch_s = _seconds(run.client.send_batch, count)
-    return {"one": count / one_by_one_s, "batch": count / batch_s}
-
-
-def _seconds(send: Callable[[int], None], count: int) -> float:
-    began = time.perf_counter()
-    send(count)
-    return time.perf_counter() - began
+def measure(system: System, servers: Servers, count: int) -> Values:
+    """Send one by one, then in batches, then from coroutines; nobody works on them."""
+    values = {}
+    with Run(system, servers) as run:
+        run.client.order("one_by_one", FIRST)
+        for key, way in WAYS.items():
+            with contextlib.suppress(Lacking):
+                run.client.order(way, FIRST)
+                took = run.client.order(way, count)
+                values[key] = count / took.seconds
+                if key == "one":
+                    values["cpu"] = took.cpu_s / count * 1000
+    return values
 
 
 WORKLOAD = Workload(
     name="enqueue",
-    title="No-op tasks sent by one program",
-    count=3000,
+    title=f"No-op tasks sent by one program: one by one, by a batch call, from {CALLERS} coroutines",
+    count=5000,
+    short_count=1500,
     metrics=(
-        Metric("one", "one by one, tasks/s", compared=True),
-        Metric("batch", "batch, tasks/s", compared=True),
+        Metric("one", "one by one/s", compared=True),
+        Metric("batch", "batch/s", compared=True),
+        Metric("gather", "coroutines/s"),
+        Metric("cpu", "CPU s/1,000 one by one", LESS, digits=3),
     ),
     measure=measure,
+    fixed=True,
 )

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import time
+from typing import Final
 
-from bench.runs import Run
-from bench.systems.base import WORKER_PROCESSES
-from bench.workloads.base import Metric, Workload
+from bench.catalogue import System
+from bench.run import Run
+from bench.servers import Servers
+from bench.shape import EXECUTORS
+from bench.workloads.base import Metric, Values, Workload
+
+FIRST: Final = 10
 
 
-def measure(run: Run, count: int) -> dict[str, float]:
-    """Send all, then fetch all results, in order."""
-    run.warm_up()
-    run.client.round_trip(10)
-    began = time.perf_counter()
-    run.client.round_trip(count)
-    return {"rate": count / (time.perf_counter() - began)}
+def measure(system: System, servers: Servers, count: int) -> Values:
+    """Send all, then fetch all results."""
+    with Run(system, servers) as run:
+        run.warm_up()
+        run.client.order("round_trip", FIRST)
+        return {"rate": count / run.client.order("round_trip", count).seconds}
 
 
 WORKLOAD = Workload(
     name="results",
-    title=f"Sent one by one, all results fetched, {WORKER_PROCESSES} processes",
+    title=f"Tasks sent and all their results fetched, {EXECUTORS} processes",
     count=2000,
+    short_count=500,
     metrics=(Metric("rate", "round trips/s", compared=True),),
     measure=measure,
+    fixed=True,
 )

@@ -35,6 +35,7 @@ __all__ = [
     "MessageTooLarge",
     "NotRegistered",
     "OperationalError",
+    "PartlySent",
     "PublishBufferFull",
     "PublishTimeout",
     "QueueNotFound",
@@ -275,6 +276,22 @@ class Unroutable(OperationalError):
 
     def __init__(self, message: str = "", ids: Any = ()) -> None:
         self.ids = frozenset(ids)
+        super().__init__(message)
+
+
+class PartlySent(CeleriacError):
+    """Of many calls that were sent at once some were accepted before sending came to an end; `__cause__` says why it did.
+
+    It is no `OperationalError`: who does everything again because of one would have the accepted calls run twice.
+    """
+
+    def __init__(self, message: str = "", accepted: Any = (), unsure: Any = (), rest: Any = ()) -> None:
+        self.accepted = list(accepted)
+        """Results of the calls that the broker has, in their order."""
+        self.unsure = list(unsure)
+        """Results of the calls of which it is not known whether the broker has them, in their order."""
+        self.rest = rest
+        """An iterator of the calls that are neither, as they were given; of a workflow it is empty."""
         super().__init__(message)
 
 

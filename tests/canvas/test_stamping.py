@@ -329,7 +329,7 @@ def message(app: Celeriac, **options: Any) -> Message:
 
 
 def stamped(message: Message) -> tuple[Any, Any]:
-    return message.headers["stamped_headers"], message.headers["stamps"]
+    return message.headers.get("stamped_headers"), message.headers.get("stamps", {})
 
 
 def test_a_message_carries_them_in_a_header_of_their_own(app: Celeriac) -> None:

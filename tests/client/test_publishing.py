@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from typing import Any
 
 import pytest
 
 from celeriac import Celeriac
+from celeriac.client import publish_lane
 from celeriac.client.publisher import ONCE, UNTIL_DEADLINE, Publisher, RetryPolicy, make_retry_policy
 from celeriac.core.message import Message
 from celeriac.exceptions import BrokerUnavailable, OperationalError, PublishTimeout
@@ -182,6 +184,46 @@ def test_concurrent_callers_share_a_round_trip(add: Any, broker: RecordingBroker
     assert [len(batch) for batch in broker.sent.batches] == [1, 100]
 
 
+def test_no_more_than_so_many_are_on_their_way(
+    add: Any, broker: RecordingBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish_lane, "WAITING_MAX", 10)
+
+    async def main() -> None:
+        broker.sent.gate.clear()
+        first = asyncio.create_task(add.adelay(0))
+        await asyncio.to_thread(broker.sent.entered.wait, 30)
+        rest = [asyncio.create_task(add.adelay(n)) for n in range(1, 36)]
+        await asyncio.sleep(0)
+        for waiting in rest[9:20]:
+            waiting.cancel()  # while they wait for room
+        await asyncio.sleep(0)
+        broker.sent.gate.set()
+        await asyncio.gather(first, *rest, return_exceptions=True)
+        assert [task.cancelled() for task in rest].count(True) == 11
+
+    asyncio.run(main())
+    assert [len(batch) for batch in broker.sent.batches] == [1, 9, 10, 5]
+
+
+def test_whoever_finds_no_room_in_time_is_told_that_nothing_was_sent(
+    app: Celeriac, add: Any, broker: RecordingBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish_lane, "WAITING_MAX", 1)
+    app.conf.publish_timeout_s = 0.2
+    broker.sent.gate.clear()
+
+    async def main() -> tuple[Any, Any]:
+        return await asyncio.gather(add.adelay(1), add.adelay(2), return_exceptions=True)
+
+    on_its_way, kept_out = asyncio.run(main())
+    assert isinstance(on_its_way, PublishTimeout)
+    assert not isinstance(kept_out, PublishTimeout)
+    assert isinstance(kept_out, BrokerUnavailable)
+    assert "too many calls are waiting" in str(kept_out)
+    broker.sent.gate.set()
+
+
 def test_errors_go_to_each_caller(app: Celeriac, add: Any, broker: RecordingBroker) -> None:
     app.conf.publish_timeout_s = 0.2
     broker.sent.failures = [BrokerUnavailable("refused")] * 1000
@@ -265,3 +307,44 @@ def test_the_reply_queue_is_there_before_the_first_message(broker: RecordingBrok
         assert broker.sent.messages[0].properties["reply_to"] == "my-queue"
         add.apply_async(ignore_result=True)
         assert not broker.sent.messages[1].properties["reply_to"]
+
+
+OPENING_S = 0.05
+
+
+class SlowBroker(RecordingBroker):
+    """One that takes its time until it is ready to send, as imports do in the first call of a process."""
+
+    def producer(self) -> RecordingProducer:
+        time.sleep(OPENING_S)
+        return super().producer()
+
+
+class SlowBackend(RecordingBackend):
+    """The same for the backend, which each call asks for its reply queue."""
+
+    def listener(self) -> Any:
+        time.sleep(OPENING_S)
+        return super().listener()
+
+
+@pytest.mark.parametrize("buffered", [0, 10])
+@pytest.mark.parametrize("awaited", [False, True])
+@pytest.mark.parametrize("by_name", [False, True])
+def test_the_deadline_of_the_first_call_is_over_all_that_has_to_be_opened(
+    awaited: bool, by_name: bool, buffered: int
+) -> None:
+    broker = SlowBroker()
+    with Celeriac(
+        broker=broker, backend=SlowBackend(reply_to="mine"), publish_timeout_s=5.0, publish_buffer_max=buffered
+    ) as app:
+
+        @app.task(name="add")
+        def add() -> None: ...
+
+        if awaited:
+            asyncio.run(app.asend_task("add") if by_name else add.adelay())
+        else:
+            app.send_task("add") if by_name else add.delay()
+    (timeout_s,) = broker.sent.timeouts_s
+    assert 0 < timeout_s <= 5.0 - 2 * OPENING_S

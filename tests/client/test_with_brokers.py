@@ -97,6 +97,16 @@ def test_from_call_to_result(app: Celeriac, double: Any) -> None:
         assert app.AsyncResult(results[0].id).state == "PENDING"
 
 
+def test_many_calls_at_once(app: Celeriac, double: Any) -> None:
+    app.conf.publish_batch_max = 30
+    with MiniWorker(app) as worker:
+        results = double.delay_many((n,) for n in range(100))
+        results += app.send_many(double.s(n).set(priority=1) for n in range(100, 120))
+        results += asyncio.run(double.adelay_many({"x": n} for n in range(120, 220)))
+        assert app.ResultSet(results).get(timeout=30) == [n * 2 for n in range(220)]
+    assert sorted(worker.seen) == sorted(result.id for result in results)
+
+
 def test_waiting_begins_before_the_worker(app: Celeriac, double: Any) -> None:
     result = double.delay(4)
     got: list[int] = []

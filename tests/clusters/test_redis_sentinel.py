@@ -117,7 +117,7 @@ def test_results_limits_and_unique_tasks_go_on_after_a_failover(servers: Private
 @pytest.mark.parametrize("knows_it", [True, False])
 def test_a_former_master_is_left_whether_it_knows_that_it_is_none_or_not(needs_redis: None, knows_it: bool) -> None:
     """Nobody breaks a connection here: its refusal, or a Sentinel that is asked now and then, sends everybody on."""
-    with PrivateRedis() as old, PrivateRedis() as new, PrivateSentinel(old.port) as sentinel:
+    with PrivateRedis() as old, PrivateRedis() as new, PrivateSentinel(old) as sentinel:
         url = f"sentinel://127.0.0.1:{sentinel.port}"
         app = Celeriac("shop", broker=url, backend=f"{url}/1", worker_heartbeat_s=0.2, **WITH_SENTINELS)
         results: list[Any] = []
@@ -160,7 +160,7 @@ def test_a_replica_is_never_taken_for_the_master(own_redis: PrivateRedis) -> Non
     (reply,) = blocking.call(pack("SET", "a", 1), 1, time.monotonic() + DEADLINE_S)
     assert reply.code == "READONLY"
     assert not blocking.is_open
-    with PrivateSentinel(own_redis.port) as sentinel:
+    with PrivateSentinel(own_redis) as sentinel:
         url = f"sentinel://127.0.0.1:{sentinel.port}"
         app = Celeriac("shop", broker=url, publish_timeout_s=0.5, **WITH_SENTINELS)
         with pytest.raises(BrokerUnavailable, match=f"says 127.0.0.1:{own_redis.port}, but that is a replica"):

@@ -130,6 +130,19 @@ def test_a_call_on_commit_is_sent_by_the_commit(
     ]
 
 
+def test_many_calls_on_commit_are_sent_by_the_commit(
+    add: Task[..., int], broker: RecordingBroker, atomic: Callable[..., Any]
+) -> None:
+    with atomic():
+        results = add.delay_many_on_commit((n,) for n in range(3))
+        assert broker.sent.messages == []
+    assert [[message.id for message in batch] for batch in broker.sent.batches] == [[result.id for result in results]]
+    with pytest.raises(Rollback), atomic():
+        add.delay_many_on_commit([(1,)])
+        raise Rollback
+    assert len(broker.sent.messages) == 3
+
+
 def test_a_call_on_commit_goes_with_a_rollback(
     add: Task[..., int], broker: RecordingBroker, atomic: Callable[..., Any]
 ) -> None:

@@ -169,16 +169,13 @@ class Guard:
         self.directory = Path(tempfile.mkdtemp(prefix="celeriac-e2e-"))
         """Goes with the guard: the place for everybody's files."""
         self._reaper = Reaper(self.directory)
-        self._watched: list[ForgedProcess | subprocess.Popen[bytes]] = []
 
     def watch(self, process: ForgedProcess | subprocess.Popen[bytes]) -> None:
         """Watch one more process group."""
-        self._watched = [known for known in self._watched if known.returncode is None] + [process]
-        self._reaper.watch(self._watched)
+        self._reaper.watch([process])
 
     def close(self) -> None:
         """Kill what is left."""
-        self._reaper.watch([known for known in self._watched if known.poll() is None])
         self._reaper.close()
 
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import psutil
 import pytest
 
+from celeriac.torture.orders import JOURNAL_VARIABLE
 from celeriac.torture.places import RABBITMQ, REDIS
 from celeriac.torture.plan import Run, plan_of
 from celeriac.torture.play import SHORT, play
+from celeriac.torture.processes import is_dead
 from celeriac.torture.scenario import Check, Scenario
+from celeriac.torture.scenarios.storm import WORKERS
+from celeriac.torture.servers.service import wait_until
 from celeriac.torture.stage import Stage
 from celeriac.torture.systems.celeriac import CeleriacSystem
 
@@ -71,6 +78,40 @@ def test_the_command_tells_it_to_programs_and_leaves_nothing() -> None:
     assert done.returncode == (0 if finding["holds"] else 1)
     left = [process for process in psutil.process_iter(["pid", "cmdline"]) if process.pid not in before]
     assert not [process for process in left if "@torture" in " ".join(process.info["cmdline"] or ())]
+
+
+def processes_of(torture: subprocess.Popen[bytes]) -> set[psutil.Process]:
+    """Return the workers and producers that a torture has now, executors not among them."""
+    found = set()
+    for process in psutil.Process(torture.pid).children():
+        with contextlib.suppress(psutil.Error):
+            if JOURNAL_VARIABLE in process.environ():
+                found.add(process)
+    return found
+
+
+def is_of(journal: str, process: psutil.Process) -> bool:
+    """Tell whether a process writes, or would write, into a journal: whoever started it, and whether it is stopped or not."""
+    with contextlib.suppress(psutil.Error):
+        return process.environ().get(JOURNAL_VARIABLE) == journal and not is_dead(process)
+    return False
+
+
+def test_a_storm_that_is_told_to_end_leaves_nothing() -> None:
+    command = [sys.executable, "-m", "celeriac", "torture", "kill-storm", "--scale", "0.5", "--on", "sqlite"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as torture:
+        seen: set[psutil.Process] = set()
+
+        def is_in_the_middle() -> bool:
+            seen.update(processes_of(torture))
+            return len(seen) >= WORKERS + 1 + 3  # a producer, and three workers in the place of killed ones
+
+        wait_until(is_in_the_middle, "three workers have been killed", deadline_s=120)
+        (journal,) = {process.environ()[JOURNAL_VARIABLE] for process in processes_of(torture)}
+        torture.terminate()
+    assert torture.returncode == -signal.SIGTERM
+    wait_until(lambda: not any(is_of(journal, one) for one in psutil.process_iter()), "no process is left")
+    wait_until(lambda: not Path(journal).parent.exists(), "the folder is removed")
 
 
 def test_the_command_lists_what_there_is() -> None:

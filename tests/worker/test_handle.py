@@ -10,7 +10,7 @@ import pytest
 from celeriac.core.effects import ACK
 from celeriac.core.message import Delivery, Message
 from celeriac.core.policy import Policy
-from celeriac.worker.entry import Entry
+from celeriac.worker.entry import Entry, run_key
 from celeriac.worker.executor.frames import (
     PACKET_MAX_BYTES,
     Done,
@@ -28,7 +28,7 @@ from celeriac.worker.handle import Handle
 
 def entry(name: str, body: bytes = b"[[], {}, {}]") -> Entry:
     message = Message("q", {"id": name, "task": "t"}, body)
-    return Entry(Delivery(name, "q", message), message, "process", Policy(), 0, 0.0)
+    return Entry(Delivery(name, "q", message), message, run_key(message), "process", Policy(), 0, 0.0)
 
 
 class Executor:

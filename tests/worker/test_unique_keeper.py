@@ -17,7 +17,7 @@ from celeriac.core.message import Delivery, Message
 from celeriac.core.policy import Policy
 from celeriac.core.unique import UNIQUE, Answer, Mark, Take
 from celeriac.exceptions import CoordinationUnavailable
-from celeriac.worker.entry import Entry
+from celeriac.worker.entry import Entry, run_key
 from celeriac.worker.unique import UniqueKeeper
 from tests.client.recording import RecordingBackend, RecordingBroker
 
@@ -60,6 +60,7 @@ def entry(task_id: str) -> Entry:
     return Entry(
         delivery=Delivery(task_id, "celery", sent),
         message=sent,
+        key=run_key(sent),
         kind="process",
         policy=Policy(),
         crashes=0,

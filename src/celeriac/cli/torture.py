@@ -184,6 +184,8 @@ def _subject(finding: Any) -> str:
 
 
 def _verdict(finding: Any) -> str:
+    if finding.left_out:
+        return f"left out: {clean(finding.left_out)}"
     if finding.error:
         return clean(finding.error.strip().splitlines()[-1])
     return "; ".join(check.what for check in finding.checks if not check.holds) or "holds"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def announce_publishing(message: Message) -> None:
     """Tell listeners that a message is about to be sent; what they change in its headers and properties is sent."""
     if signals.before_task_publish.receivers:
+        message.headers = task_v2.with_all_headers(message.headers)
         signals.before_task_publish.send(
             message.task,
             body=_body_of(message),
@@ -35,7 +36,7 @@ def announce_published(message: Message) -> None:
             body=_body_of(message),
             exchange=message.exchange,
             routing_key=_routing_key(message),
-            headers=message.headers,
+            headers=task_v2.with_all_headers(message.headers),
         )
 
 

@@ -24,6 +24,7 @@ from celeriac.client.app_extras import AppExtras
 from celeriac.client.bugreport import bugreport
 from celeriac.client.canvas.builtins import builtin_task
 from celeriac.client.canvas.signature import Signature, signature
+from celeriac.client.canvas.typed import Sent
 from celeriac.client.clock import SYSTEM_TIME, TimeSource
 from celeriac.client.conf import Conf
 from celeriac.client.connections import Connections
@@ -520,6 +521,18 @@ class Celeriac(AppExtras):
     ) -> result.AsyncResult[Any]:
         """As `send_task`, without blocking the event loop."""
         return await self.sender.asend(name, args or (), kwargs or {}, options)
+
+    def send_many(self, signatures: Iterable[Signature[Any, Any, Sent]]) -> list[Sent]:
+        """Send many calls, each with options of its own, in few round trips, and return their results, in order.
+
+        Takes signatures of tasks, and of chains that begin with a task: `app.send_many([add.s(1), note.s("x").set(countdown=3)])`.  All
+        else is as with `Task.delay_many`.
+        """
+        return self.sender.send_many(signatures)
+
+    async def asend_many(self, signatures: Iterable[Signature[Any, Any, Sent]]) -> list[Sent]:
+        """As `send_many`, without blocking the event loop."""
+        return await self.sender.asend_many(signatures)
 
     def AsyncResult(self, id: str, task_name: str | None = None, parent: Any = None) -> result.AsyncResult[Any]:  # noqa: N802
         """Return the result of a call by its id."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +123,10 @@ class Connections:
     def reply_to(self, timeout_s: float) -> str | None:
         """Return the reply queue of this process, None where results are stored; `timeout_s` limits the first look."""
         if not self._reply_to_known:
-            self._reply_to = self.waiter.reply_to(timeout_s) if self.backend.stores else None
+            deadline = time.monotonic() + timeout_s  # over what has to be imported, too
+            if self.backend.stores:
+                waiter = self.waiter
+                self._reply_to = waiter.reply_to(max(deadline - time.monotonic(), 0.001))
             self._reply_to_known = True
         return self._reply_to
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, field
 
+from celeriac.wire.task_v2 import NOTHING_FOLLOWS, Embed
+
 if TYPE_CHECKING:
     from celeriac.core.message import Message
-    from celeriac.wire.task_v2 import Embed
 
 OWN_HEADERS: Final = frozenset(
     {
@@ -22,6 +23,13 @@ OWN_HEADERS: Final = frozenset(
     }
 )  # fmt: skip
 """Headers that the protocol defines; what else a message carries was put there by its sender."""
+_IN_EACH: Final = frozenset(
+    {"lang", "task", "id", "retries", "root_id", "parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result"}
+)
+_IN_SOME: Final = frozenset(
+    {"shadow", "eta", "expires", "group", "group_index", "replaced_task_nesting", "stamped_headers", "stamps"}
+)
+"""Headers that stand in a request as they are, if they say anything."""
 
 
 class Request(Struct, kw_only=True, dict=True):
@@ -112,24 +120,19 @@ class Request(Struct, kw_only=True, dict=True):
         """
         headers = message.headers
         properties = message.properties
+        said = headers.get
         priority = properties.get("priority")
         if priority_of is not None and isinstance(priority, int):
             priority = priority_of(priority)
-        return cls(
+        request = cls(
             id=message.id,
             task=message.task,
             args=args,
             kwargs=kwargs,
-            retries=headers.get("retries") or 0,
-            eta=headers.get("eta"),
-            expires=headers.get("expires"),
-            timelimit=headers.get("timelimit") or (None, None),
-            group=headers.get("group"),
-            group_index=headers.get("group_index"),
-            root_id=headers.get("root_id"),
-            parent_id=headers.get("parent_id"),
-            origin=headers.get("origin"),
-            shadow=headers.get("shadow"),
+            retries=said("retries") or 0,
+            root_id=said("root_id"),
+            parent_id=said("parent_id"),
+            origin=said("origin"),
             reply_to=properties.get("reply_to"),
             correlation_id=properties.get("correlation_id"),
             hostname=hostname,
@@ -140,21 +143,27 @@ class Request(Struct, kw_only=True, dict=True):
                 "priority": priority,
                 "redelivered": redelivered,
             },
-            headers={name: headers[name] for name in headers.keys() - OWN_HEADERS},
             properties=properties,
-            argsrepr=headers.get("argsrepr") or "",
-            kwargsrepr=headers.get("kwargsrepr") or "",
-            lang=headers.get("lang") or "py",
+            argsrepr=said("argsrepr") or "",
+            kwargsrepr=said("kwargsrepr") or "",
+            lang=said("lang") or "py",
             called_directly=False,
-            callbacks=embed.callbacks,
-            errbacks=embed.errbacks,
-            chain=embed.chain,
-            chord=embed.chord,
-            ignore_result=headers.get("ignore_result"),
-            replaced_task_nesting=headers.get("replaced_task_nesting") or 0,
-            stamped_headers=headers.get("stamped_headers"),
-            stamps=headers.get("stamps") or {},
+            ignore_result=said("ignore_result"),
         )
+        if more := headers.keys() - _IN_EACH:
+            request._take_in(headers, more)
+        if embed is not NOTHING_FOLLOWS:
+            request.callbacks, request.errbacks = embed.callbacks, embed.errbacks
+            request.chain, request.chord = embed.chain, embed.chord
+        return request
+
+    def _take_in(self, headers: dict[str, Any], names: Set[str]) -> None:
+        """Note what only some messages say."""
+        for name in names & _IN_SOME:
+            if headers[name] is not None:
+                setattr(self, name, headers[name])
+        self.timelimit = headers.get("timelimit") or (None, None)
+        self.headers = {name: headers[name] for name in names - OWN_HEADERS}
 
     @property
     def name(self) -> str:

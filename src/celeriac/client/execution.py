@@ -150,7 +150,7 @@ def _text_of(exc: BaseException) -> str:
 
 def _call(task: AnyTask, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     value = task.entry(*args, **kwargs)
-    return asyncio.run(_awaited(value)) if inspect.isawaitable(value) else value
+    return asyncio.run(_awaited(value)) if value is not None and inspect.isawaitable(value) else value
 
 
 async def _awaited(value: Any) -> Any:

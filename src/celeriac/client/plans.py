@@ -36,22 +36,22 @@ _AROUND: Final = 3
 
 def send(app: Celeriac, planned: Plan, options: Options) -> ResultBase[Any]:
     """Send what a workflow begins with; see `Workflow.apply_async`. `options` are those of the call."""
-    messages, openings = _written(app, planned)
+    messages, openings = written(app, planned)
     if openings:
         app._reader.open_chords(openings)
     if messages:
         app.sender.publish_all(messages, options)
-    return _noted(app, planned, options)
+    return noted(app, planned, options)
 
 
 async def asend(app: Celeriac, planned: Plan, options: Options) -> ResultBase[Any]:
     """As `send`, without blocking the event loop."""
-    messages, openings = _written(app, planned)
+    messages, openings = written(app, planned)
     if openings:
         await asyncio.to_thread(app._reader.open_chords, openings)
     if messages:
         await app.sender.apublish_all(messages, options)
-    return _noted(app, planned, options)
+    return noted(app, planned, options)
 
 
 def to_result(app: Celeriac, node: ResultNode) -> ResultBase[Any]:
@@ -79,7 +79,7 @@ def _result(app: Celeriac, node: ResultNode, parent: ResultBase[Any] | None) -> 
     return AsyncResult(node.id, app=app, parent=parent, ignored=ignored)
 
 
-def _written(app: Celeriac, planned: Plan) -> tuple[list[Message], list[ChordOpening]]:
+def written(app: Celeriac, planned: Plan) -> tuple[list[Message], list[ChordOpening]]:
     """Check a plan and write it out; nothing is sent yet."""
     _check(app, planned)
     if any(GROUP_LIMIT in (call.options.get("headers") or {}) for call in planned.calls):
@@ -136,8 +136,8 @@ def _too_deep(value: Any) -> bool:
     return True
 
 
-def _noted(app: Celeriac, planned: Plan, options: Options) -> ResultBase[Any]:
-    """Return the result, noted as a child of the task that runs here."""
+def noted(app: Celeriac, planned: Plan, options: Options) -> ResultBase[Any]:
+    """Return the result of a plan that was sent, noted as a child of the task that runs here."""
     running = running_request()
     if running is not None and options.get("add_to_parent", True) and getattr(running.owner, "trail", True):
         running.children.append(planned.child.as_tuple())

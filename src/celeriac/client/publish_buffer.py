@@ -83,18 +83,24 @@ class PublishBuffer:
         """Whether anything is ever kept here."""
         return self._limits.most > 0
 
-    def publish(self, messages: Sequence[Message], timeout_s: float, policy: RetryPolicy = UNTIL_DEADLINE) -> None:
-        """Send the messages within `timeout_s` seconds, or keep them all to be sent later.
+    def publish(
+        self,
+        messages: Sequence[Message],
+        timeout_s: float,
+        policy: RetryPolicy = UNTIL_DEADLINE,
+        since: float | None = None,
+    ) -> None:
+        """Send the messages within `timeout_s` seconds (from `since`, monotonic, or now), or keep them all to be sent later.
 
         Returns when the broker or the buffer has them.  Raises `PublishBufferFull` when neither takes them: none of them is kept
         or sent.  A message of which it is not known whether it arrived is kept, too, so it may arrive twice.
         """
         if not self.enabled:
-            self._publisher.publish(messages, timeout_s, policy)
+            self._publisher.publish(messages, timeout_s, policy, since)
             return
         if not self._waiting:  # else these have to wait for those before them
             try:
-                self._publisher.publish(messages, timeout_s, ONCE)
+                self._publisher.publish(messages, timeout_s, ONCE, since)
                 return
             except BrokerUnavailable as error:
                 logger.warning("the broker is away, so calls wait in this process: %s", error)

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from celeriac.core.message import Message
 from celeriac.core.ports import Producer
+from celeriac.core.settings import Settings
 from celeriac.exceptions import BrokerFull, BrokerUnavailable, PublishTimeout
 
 
@@ -44,6 +45,14 @@ def make_retry_policy(retry: bool, given: Mapping[str, Any] | None) -> RetryPoli
     return RetryPolicy(**{name: given[name] for name in RetryPolicy.__struct_fields__ if name in given})
 
 
+def retry_policy_of(options: Mapping[str, Any], settings: Settings) -> RetryPolicy:
+    """Return the policy of a call with these options. Raises as `make_retry_policy`."""
+    retry, policy = settings.task_publish_retry, settings.task_publish_retry_policy
+    if not options and retry and policy is None:
+        return UNTIL_DEADLINE
+    return make_retry_policy(options.get("retry", retry), options.get("retry_policy") or policy)
+
+
 class Publisher:
     """Publishes through one producer.
 
@@ -64,13 +73,19 @@ class Publisher:
         self._clock = clock
         self._sleep = sleep
 
-    def publish(self, messages: Sequence[Message], timeout_s: float, policy: RetryPolicy = UNTIL_DEADLINE) -> None:
-        """Send the messages, all of them, within `timeout_s` seconds.
+    def publish(
+        self,
+        messages: Sequence[Message],
+        timeout_s: float,
+        policy: RetryPolicy = UNTIL_DEADLINE,
+        since: float | None = None,
+    ) -> None:
+        """Send the messages, all of them, within `timeout_s` seconds; these count from `since` (of the clock), or from now.
 
         Raises `BrokerUnavailable` when nothing was sent (`BrokerFull` at once), `PublishTimeout` when that is not known.  Blocking.
         Not idempotent.
         """
-        deadline = self._clock() + timeout_s
+        deadline = (self._clock() if since is None else since) + timeout_s
         attempt = 0
         while True:
             left_s = deadline - self._clock()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from msgspec.structs import replace
 
 from celeriac.client import calls, plans, result, unique
 from celeriac.client.announcing import announce_published, announce_publishing
+from celeriac.client.batch_arguments import arguments_of
+from celeriac.client.batch_limits import batches_of
 from celeriac.client.context import Request, result_tuple, running_request
-from celeriac.client.publisher import UNTIL_DEADLINE, RetryPolicy, make_retry_policy
+from celeriac.client.publisher import RetryPolicy, retry_policy_of
 from celeriac.client.signing import sign_messages
 from celeriac.core.effects import Again, Record
 from celeriac.wire import result_meta
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
     from celeriac.client.result_base import ResultBase
     from celeriac.client.task import Task
     from celeriac.core.message import Message
-    from celeriac.core.settings import Settings
     from celeriac.exceptions import Retry
 
 R = TypeVar("R")
@@ -45,9 +47,10 @@ class Sender:
             from celeriac.client.eager import apply_eagerly
 
             return cast("result.AsyncResult[R]", apply_eagerly(task, args, kwargs, options))
+        began = time.monotonic()
         task.check_arguments(args, kwargs)
         message = calls.build_message(self._app, task.name, args, kwargs, options, task.defaults)
-        return self._send(task, message, args, kwargs, options)
+        return self._send(task, message, args, kwargs, options, began)
 
     async def acall(self, task: Task[Any, R], args: Args, kwargs: Kwargs, options: Options) -> result.AsyncResult[R]:
         """As `call`, without blocking the event loop."""
@@ -55,21 +58,60 @@ class Sender:
             from celeriac.client.eager import aapply_eagerly
 
             return cast("result.AsyncResult[R]", await aapply_eagerly(task, args, kwargs, options))
+        began = time.monotonic()
         task.check_arguments(args, kwargs)
         message = calls.build_message(self._app, task.name, args, kwargs, options, task.defaults)
-        return await self._asend(task, message, args, kwargs, options)
+        return await self._asend(task, message, args, kwargs, options, began)
+
+    def call_many(self, task: Task[Any, R], given: Iterable[Any]) -> list[result.AsyncResult[R]]:
+        """Send many calls of a registered task; see `Task.delay_many`."""
+        from celeriac.client import batch_calls, batches  # most programs send one by one
+
+        def run(one: Any) -> result.AsyncResult[R]:
+            return self.call(task, *arguments_of(task, one), {})
+
+        return batches.send_many(self._app, given, batch_calls.writer_of(task), run)
+
+    async def acall_many(self, task: Task[Any, R], given: Iterable[Any]) -> list[result.AsyncResult[R]]:
+        """As `call_many`, without blocking the event loop."""
+        from celeriac.client import batch_calls, batches
+
+        def run(one: Any) -> Awaitable[result.AsyncResult[R]]:
+            return self.acall(task, *arguments_of(task, one), {})
+
+        return await batches.asend_many(self._app, given, batch_calls.writer_of(task), run)
+
+    def send_many(self, signatures: Iterable[Any]) -> list[Any]:
+        """Send many signatures; see `Celeriac.send_many`."""
+        from celeriac.client import batch_calls, batches
+
+        def run(one: Any) -> Any:
+            return batch_calls.signature_of(one, self._app).apply_async()
+
+        return batches.send_many(self._app, signatures, batch_calls.writer_of_signatures(self._app), run)
+
+    async def asend_many(self, signatures: Iterable[Any]) -> list[Any]:
+        """As `send_many`, without blocking the event loop."""
+        from celeriac.client import batch_calls, batches
+
+        def run(one: Any) -> Awaitable[Any]:
+            return batch_calls.signature_of(one, self._app).aapply_async()
+
+        return await batches.asend_many(self._app, signatures, batch_calls.writer_of_signatures(self._app), run)
 
     # -- calls by name ------------------------------------------------------------------------------------------------
 
     def send(self, name: str, args: Args, kwargs: Kwargs, options: Options) -> result.AsyncResult[Any]:
         """Send a call of a task that need not be known here."""
+        began = time.monotonic()
         message = calls.build_message(self._app, name, args, kwargs, options, self.defaults_of(name))
-        return self._send(self._app.tasks.get(name), message, args, kwargs, options)
+        return self._send(self._app.tasks.get(name), message, args, kwargs, options, began)
 
     async def asend(self, name: str, args: Args, kwargs: Kwargs, options: Options) -> result.AsyncResult[Any]:
         """As `send`, without blocking the event loop."""
+        began = time.monotonic()
         message = calls.build_message(self._app, name, args, kwargs, options, self.defaults_of(name))
-        return await self._asend(self._app.tasks.get(name), message, args, kwargs, options)
+        return await self._asend(self._app.tasks.get(name), message, args, kwargs, options, began)
 
     def defaults_of(self, name: str) -> calls.Defaults:
         """Return what a call by name starts from."""
@@ -114,35 +156,56 @@ class Sender:
 
     # -- messages -----------------------------------------------------------------------------------------------------
 
-    def publish(self, message: Message, options: Options) -> None:
-        """Hand a message to the broker; `options` are those of the call."""
-        self.publish_all([message], options)
+    def publish(self, message: Message, options: Options, began: float | None = None) -> None:
+        """Hand a message to the broker; `options` are those of the call, `began` as in `publish_batch`."""
+        self.publish_batch([message], retry_policy_of(options, self._app.settings), began)
 
     def publish_all(self, messages: Sequence[Message], options: Options) -> None:
-        """Hand messages to the broker in one batch; `options` are those of the call."""
+        """Hand messages to the broker in as few batches as may be; `options` are those of the call.
+
+        Raises `PartlySent` when that fails after the first batch.
+        """
         settings = self._app.settings
-        policy = _retry_policy(options, settings)
+        policy = retry_policy_of(options, settings)
+        sent = 0
+        for batch in batches_of(messages, settings):
+            try:
+                self.publish_batch(batch, policy)
+            except Exception as error:
+                from celeriac.client.batches import raise_partly_sent
+
+                raise_partly_sent(self._app, messages[:sent], batch, error)
+            sent += len(batch)
+
+    def publish_batch(self, messages: Sequence[Message], policy: RetryPolicy, began: float | None = None) -> None:
+        """Hand messages to the broker in one go; `began`: when the call did (monotonic seconds), if not just now.
+
+        The first call of a process imports what its broker and backend need: the deadline is over that, too.
+        """
+        began = time.monotonic() if began is None else began
+        settings = self._app.settings
         for message in messages:
             announce_publishing(message)
         sign_messages(self._app, messages)
         connections = self._app._connections
         # A task that can't send fails, and may be retried: that is safer than a message in the memory of its executor.
         publisher = connections.buffer if running_request() is None else connections.publisher
-        publisher.publish(messages, settings.publish_timeout_s, policy)
+        publisher.publish(messages, settings.publish_timeout_s, policy, began)
         for message in messages:
             announce_published(message)
 
-    async def apublish(self, message: Message, options: Options) -> None:
+    async def apublish(self, message: Message, options: Options, began: float | None = None) -> None:
         """As `publish`, without blocking the event loop."""
+        began = time.monotonic() if began is None else began
         settings = self._app.settings
-        policy = _retry_policy(options, settings)
+        policy = retry_policy_of(options, settings)
         announce_publishing(message)
         sign_messages(self._app, [message])
         connections = self._app._connections
         if settings.publish_buffer_max and running_request() is not None:  # as above
-            await asyncio.to_thread(connections.publisher.publish, [message], settings.publish_timeout_s, policy)
+            await asyncio.to_thread(connections.publisher.publish, [message], settings.publish_timeout_s, policy, began)
         else:
-            await connections.async_publisher.publish(message, settings.publish_timeout_s, policy)
+            await connections.async_publisher.publish(message, settings.publish_timeout_s, policy, began)
         announce_published(message)
 
     async def apublish_all(self, messages: Sequence[Message], options: Options) -> None:
@@ -158,28 +221,21 @@ class Sender:
         return result.AsyncResult(task_id, app=self._app, ignored=bool(message.headers["ignore_result"]))
 
     def _send(
-        self, task: Task[Any, Any] | None, message: Message, args: Args, kwargs: Kwargs, options: Options
+        self, task: Task[Any, Any] | None, message: Message, args: Args, kwargs: Kwargs, options: Options, began: float
     ) -> result.AsyncResult[Any]:
         if "unique" in options or (task is not None and task.unique):
             take = unique.plan(self._app, task, message, args, kwargs, options)
             if take is not None:
                 return unique.send(self._app, message, take, options)
-        self.publish(message, options)
+        self.publish(message, options, began)
         return self.result_of(message, options)
 
     async def _asend(
-        self, task: Task[Any, Any] | None, message: Message, args: Args, kwargs: Kwargs, options: Options
+        self, task: Task[Any, Any] | None, message: Message, args: Args, kwargs: Kwargs, options: Options, began: float
     ) -> result.AsyncResult[Any]:
         if "unique" in options or (task is not None and task.unique):
             take = unique.plan(self._app, task, message, args, kwargs, options)
             if take is not None:
                 return await unique.asend(self._app, message, take, options)
-        await self.apublish(message, options)
+        await self.apublish(message, options, began)
         return self.result_of(message, options)
-
-
-def _retry_policy(options: Mapping[str, Any], settings: Settings) -> RetryPolicy:
-    retry, policy = settings.task_publish_retry, settings.task_publish_retry_policy
-    if not options and retry and policy is None:
-        return UNTIL_DEADLINE
-    return make_retry_policy(options.get("retry", retry), options.get("retry_policy") or policy)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Never, Pa
 from celeriac import exceptions
 from celeriac.client import calls, conversion_pydantic
 from celeriac.client.arguments import Binder
+from celeriac.client.batch_arguments import Arguments
 from celeriac.client.canvas import maps
 from celeriac.client.canvas.signature import Signature
 from celeriac.client.context import Request, current_request
@@ -239,6 +240,28 @@ class Task(TaskHandlers, TransactionalCalls[P, R], Generic[P, R]):
     ) -> result.AsyncResult[R]:
         """As `apply_async`, without blocking the event loop; concurrent callers share round trips to the broker."""
         return await self.app.sender.acall(self, args or (), kwargs or {}, options)
+
+    def delay_many(self, calls: Iterable[Arguments]) -> list[result.AsyncResult[R]]:
+        """Send many calls in few round trips and return their results, in order.
+
+        Args:
+            calls: for each call a tuple (or list) of arguments, or a dict of those with names; any iterable, which is read as the
+                calls are sent.  Calls with options of their own go through `app.send_many`.
+
+        `publish_batch_max` calls, or `publish_batch_max_bytes`, go in one round trip.  A batch is sent when each call in it has been
+        checked; on Redis and SQLite it arrives whole or not at all.
+
+        Raises:
+            PartlySent: sending ended after some calls had been accepted, or may have been; it has their results, and the rest.
+            Exception: before that, what `delay` raises, or what the iterable does; nothing was sent.
+
+        Blocks up to `publish_timeout_s` for each batch. Thread-safe. Not idempotent.
+        """
+        return self.app.sender.call_many(self, calls)
+
+    async def adelay_many(self, calls: Iterable[Arguments]) -> list[result.AsyncResult[R]]:
+        """As `delay_many`, without blocking the event loop."""
+        return await self.app.sender.acall_many(self, calls)
 
     def apply(
         self,

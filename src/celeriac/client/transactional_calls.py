@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack
 
 from celeriac.client import unique
 from celeriac.client.announcing import announce_publishing
+from celeriac.client.batch_arguments import Arguments, arguments_of
 from celeriac.client.calls import build_message
 from celeriac.client.options import CallOptions
 from celeriac.client.result import AsyncResult
@@ -58,6 +59,13 @@ class TransactionalCalls(Generic[P, R]):
         """
         return send_on_commit(_task(self), args or (), kwargs or {}, options, using)
 
+    def delay_many_on_commit(self, calls: Iterable[Arguments], *, using: Any = None) -> list[AsyncResult[R]]:
+        """Send many calls, as `Task.delay_many`, once the current transaction is committed; else as `apply_async_on_commit`.
+
+        Their messages are made now and wait in memory for the commit.
+        """
+        return send_many_on_commit(_task(self), calls, using)
+
     def delay_via_outbox(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
         """Write a call with these arguments into the current transaction; else as `apply_async_via_outbox`."""
         return send_via_outbox(_task(self), args, kwargs, {}, None)
@@ -104,6 +112,20 @@ def send_on_commit(
     return AsyncResult(message.id, app=app, ignored=bool(message.headers["ignore_result"]))
 
 
+def send_many_on_commit(task: Task[Any, R], given: Iterable[Arguments], using: Any) -> list[AsyncResult[R]]:
+    """See `TransactionalCalls.delay_many_on_commit`."""
+    app = task.app
+    transactions = required_transactions(task, "delay_many_on_commit()")
+    calls = [arguments_of(task, one) for one in given]
+    messages = [_message(task, args, kwargs, {}) for args, kwargs in calls]
+    if app.settings.task_always_eager:
+        for (args, kwargs), message in zip(calls, messages, strict=True):
+            transactions.on_commit(_eagerly(task, args, kwargs, {}, message), using)
+    elif messages:
+        transactions.on_commit(lambda: _send_all(app, messages), using)
+    return [AsyncResult(message.id, app=app, ignored=bool(message.headers["ignore_result"])) for message in messages]
+
+
 def send_via_outbox(
     task: Task[Any, R], args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any], using: Any
 ) -> AsyncResult[R]:
@@ -148,6 +170,17 @@ def _send(app: Celeriac, message: Message, options: Mapping[str, Any]) -> None:
     else:
         app.sender.publish(message, options)
         app.sender.result_of(message, options)  # only now: a call that was rolled back is nobody's child
+
+
+def _send_all(app: Celeriac, messages: Sequence[Message]) -> None:
+    if is_unique(messages[0]):  # all of one task: a duplicate among them is dropped and holds up no other
+        for message in messages:
+            _send(app, message, {})
+        return
+    now = app.time_source.time()
+    app.sender.publish_all([without_passed_time(message, now) for message in messages], {})
+    for message in messages:
+        app.sender.result_of(message, {})
 
 
 def is_unique(message: Message) -> bool:

@@ -32,6 +32,7 @@ from celeriac.exceptions import (
 if TYPE_CHECKING:
     from celeriac.client.app import Celeriac
     from celeriac.client.arguments import Binder
+    from celeriac.client.batch_calls import Call
     from celeriac.client.task import Task
     from celeriac.core.message import Message
 
@@ -112,13 +113,13 @@ def send(app: Celeriac, message: Message, take: Take, options: Mapping[str, Any]
     Raises `DuplicateTask` if the task says so, `CoordinationUnavailable` when the key could not be asked for; nothing was sent
     then.  Blocks up to twice `publish_timeout_s`.
     """
-    answer = _take(app, message.task, take)
+    (answer,) = _take(app, message.task, [take])
     if answer.verdict == "duplicate":
         return _duplicate(app, message, take, answer.id, options)
     try:
         app.sender.publish(message, options)
     except BaseException as error:
-        _take_back(app, message.task, take, answer, error)
+        _take_back(app, message.task, [(take, answer)], error)
         raise
     return app.sender.result_of(message, options)
 
@@ -136,9 +137,41 @@ async def asend(app: Celeriac, message: Message, take: Take, options: Mapping[st
     try:
         await app.sender.apublish(message, options)
     except BaseException as error:
-        await asyncio.to_thread(_take_back, app, message.task, take, answer, error)
+        await asyncio.to_thread(_take_back, app, message.task, [(take, answer)], error)
         raise
     return app.sender.result_of(message, options)
+
+
+# -- many at once -------------------------------------------------------------------------------------------------------
+
+
+def take_all(app: Celeriac, calls: Sequence[Call]) -> None:
+    """Take the keys of those calls that are to have one, in one round trip, and note the answers in them.
+
+    Of several with the same key the first has it.  Raises as `send`; what was taken is given back then, as soon as that can be.
+    """
+    taking = [(call, call.take) for call in calls if call.take is not None]
+    if taking:
+        answers = _take(app, taking[0][0].message.task, [take for _call, take in taking])
+        for (call, _), answer in zip(taking, answers, strict=True):
+            call.answer = answer
+
+
+def take_back_all(app: Celeriac, calls: Sequence[Call], error: BaseException | None) -> None:
+    """Give back, in one round trip, what was taken for calls that could not be sent because of `error`."""
+    taken = [(call.take, call.answer) for call in calls if call.take is not None and call.answer is not None]
+    if taken:
+        _take_back(app, calls[0].message.task, taken, error)
+
+
+def existing_result(app: Celeriac, call: Call) -> AsyncResult[Any]:
+    """Return the result of the call that holds the key of this one. Raises `DuplicateTask` if the task says so."""
+    assert call.take is not None
+    assert call.answer is not None
+    return _duplicate(app, call.message, call.take, call.answer.id, call.options)
+
+
+# -- keys ---------------------------------------------------------------------------------------------------------------
 
 
 def read_mark(headers: Mapping[str, Any]) -> Mark | None:
@@ -204,7 +237,7 @@ class _Taking:
 
     def run(self) -> Answer:
         """Take the key; blocking."""
-        answer = _take(self._app, self._task_name, self._take)
+        (answer,) = _take(self._app, self._task_name, [self._take])
         with self._deciding:
             self._answer = answer
             given_up = self._given_up
@@ -221,8 +254,7 @@ class _Taking:
             threading.Thread(target=self._give_back, args=(answer,), name="celeriac-unique").start()
 
     def _give_back(self, answer: Answer) -> None:
-        if answer.verdict != "duplicate":
-            _take_back(self._app, self._task_name, self._take, answer, None)
+        _take_back(self._app, self._task_name, [(self._take, answer)], None)
 
 
 class _Owed:
@@ -240,21 +272,21 @@ def _owed(app: Celeriac) -> deque[Step]:
     return owed.steps
 
 
-def _take(app: Celeriac, task_name: str, take: Take) -> Answer:
+def _take(app: Celeriac, task_name: str, takes: Sequence[Take]) -> list[Answer]:
     try:
-        return _apply(app, task_name, take)
+        return _apply(app, task_name, takes)
     except BaseException as error:
-        # The store may have made the step without our hearing of it, or may make it yet.
+        # The store may have made the steps without our hearing of it, or may make them yet.
         if isinstance(error, CoordinationUnavailable) or not isinstance(error, Exception):
-            _owed(app).append(Undo(take.key, take.id))
+            _owed(app).extend(Undo(take.key, take.id) for take in takes)
         raise
 
 
-def _apply(app: Celeriac, task_name: str, step: Step) -> Answer:
+def _apply(app: Celeriac, task_name: str, steps: Sequence[Step]) -> list[Answer]:
     waiting = _owed(app)
     owed = [waiting.popleft() for _ in range(len(waiting))] if waiting else []
     try:
-        return unique_store(app, task_name).apply([*owed, step], app.settings.publish_timeout_s)[-1]
+        return unique_store(app, task_name).apply([*owed, *steps], app.settings.publish_timeout_s)[len(owed) :]
     except BaseException:
         waiting.extendleft(reversed(owed))
         raise
@@ -276,24 +308,34 @@ def _duplicate(
     return result
 
 
-def _take_back(app: Celeriac, task_name: str, take: Take, answer: Answer, error: BaseException | None) -> None:
-    """Give the key back after a failed publish, or hold it only for a while when nobody knows whether it failed."""
-    step: Step
-    if isinstance(error, PublishTimeout):
-        step = Hold(take.key, take.id, min(UNSURE_S, take.hold_s), exactly=True)
-    else:
-        step = Undo(take.key, take.id, answer.id)
+def _take_back(
+    app: Celeriac, task_name: str, taken: Sequence[tuple[Take, Answer]], error: BaseException | None
+) -> None:
+    """Give keys back after a failed publish, or hold them only for a while when nobody knows whether it failed."""
+    steps: list[Step] = []
+    for take, answer in reversed(taken):  # what was replaced is restored in the opposite order
+        if answer.verdict == "duplicate":
+            continue
+        if isinstance(error, PublishTimeout):
+            steps.append(Hold(take.key, take.id, min(UNSURE_S, take.hold_s), exactly=True))
+        else:
+            steps.append(Undo(take.key, take.id, answer.id))
+    if not steps:
+        return
     started = time.monotonic()
     try:
-        _apply(app, task_name, step)
+        _apply(app, task_name, steps)
     except CeleriacError as trouble:
-        _owed(app).append(step)
+        _owed(app).extend(steps)
+        first = taken[0][0]
+        more = f" (and {len(steps) - 1} more)" if len(steps) > 1 else ""
         logger.warning(
-            "task %s[%s] was not sent, and its unique key could not be given back in %.1f s (%s): it is held until this"
+            "task %s[%s]%s was not sent, and its unique key could not be given back in %.1f s (%s): it is held until this"
             " process calls another unique task, or for %g s",
             task_name,
-            take.id,
+            first.id,
+            more,
             time.monotonic() - started,
             trouble,
-            take.hold_s,
+            first.hold_s,
         )

@@ -50,6 +50,10 @@ class BrokerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """RabbitMQ: the type of the queues in which messages wait for their time."""
     publish_timeout_s: PositiveFloat = 5.0
     """The whole of a publish: connecting, sending, confirming and every retry."""
+    publish_batch_max: PositiveInt = 1000
+    """Most calls in one round trip of `delay_many`, `send_many` and groups."""
+    publish_batch_max_bytes: PositiveInt = 4 * 1024 * 1024
+    """Most bytes of their arguments in one round trip; a call that has more goes alone."""
     publish_buffer_max: NonNegativeInt = 0
     """Most calls that wait in the memory of a program while the broker is away; 0: none, the call raises."""
     publish_buffer_max_bytes: PositiveInt = 64 * 1024 * 1024

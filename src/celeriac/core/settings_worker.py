@@ -47,6 +47,8 @@ class WorkerSettings(TaskSettings, frozen=True, kw_only=True, forbid_unknown_fie
     """RabbitMQ: claims older than this are put out of reach of its `consumer_timeout`; well below that (30 minutes)."""
     worker_settle_buffer_max: PositiveInt = 10_000
     """With this many finished tasks waiting to be settled, as while results can't be stored, no more messages are claimed."""
+    worker_settle_buffer_max_bytes: PositiveInt = 64 * 1024 * 1024
+    """The same for the bytes that they hold: their bodies, results, and what follows from them."""
     worker_disable_prefetch: bool = False
     """Take nothing ahead of free slots."""
     worker_disable_rate_limits: bool = False

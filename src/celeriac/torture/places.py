@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from celeriac.torture.servers.rabbit import PrivateRabbit, find_rabbit
 from celeriac.torture.servers.redis import PrivateRedis, find_redis
@@ -16,17 +17,29 @@ REDIS, RABBITMQ, SQLITE = "redis", "rabbitmq", "sqlite"
 class Place:
     """A broker of our own and a result store.
 
-    `server`: the broker's process, to be broken; None for a file.  `store`: that of the results; the same one where they share it.
+    `store`: the process of the results; the broker's where they share it.  `settings`: what programs need to find both.
     """
 
     def __init__(
-        self, name: str, broker_url: str, backend_url: str, server: Service | None, store: Service | None
+        self,
+        name: str,
+        broker_url: str,
+        backend_url: str,
+        server: Service | None,
+        store: Service | None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = name
         self.broker_url = broker_url
         self.backend_url = backend_url
-        self.server = server
         self.store = store
+        self.settings: Mapping[str, Any] = settings or {}
+        self._server = server
+
+    @property
+    def server(self) -> Service | None:
+        """The broker's process, to be broken; None for a file."""
+        return self._server
 
     @property
     def redis(self) -> PrivateRedis:

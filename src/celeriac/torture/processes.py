@@ -46,8 +46,7 @@ class Worker:
         self,
         system: System,
         name: str,
-        concurrency: int,
-        options: Sequence[str],
+        command: Sequence[str],
         environment: Mapping[str, str],
         log: Path,
     ) -> None:
@@ -56,7 +55,7 @@ class Worker:
         self._log = log
         with log.open("wb") as file:
             self.process = subprocess.Popen(
-                system.worker_command(name, concurrency, options),
+                command,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
@@ -115,10 +114,12 @@ class Worker:
                 process.suspend()
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Let it go on, and what is left of it when its main process is dead: then nobody else would."""
         for process in self.family():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.resume()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGCONT)
 
     def terminate(self) -> None:
         """Ask it to stop (SIGTERM), and do not wait."""
@@ -142,10 +143,11 @@ class Worker:
 class Producer:
     """A process that sends: one order after the other."""
 
-    def __init__(self, system: System, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(self, system: System, environment: Mapping[str, str], log: Path, before: Sequence[str] = ()) -> None:
+        """`before` goes before its command line."""
         with log.open("wb") as file:
             self.process = subprocess.Popen(
-                [system.python, "-m", "celeriac.torture.producer", system.program],
+                [*before, system.python, "-m", "celeriac.torture.producer", system.program],
                 env=environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -153,6 +155,9 @@ class Producer:
                 start_new_session=True,
             )
         self._log = log
+
+    def wait_ready(self) -> None:
+        """Return when it takes orders. Raises `ServiceError` when it does not in time."""
         self._await(READY)
 
     def begin(self, order: Order) -> None:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from celeriac.torture.places import Place, open_place
 from celeriac.torture.tally import Tally
 
 if TYPE_CHECKING:
     from celeriac.torture.stage import Stage
+
+
+def _possible() -> str:
+    return ""
+
 
 COUNTDOWN: Final = "countdown"
 """What a scenario may need, and a system lack: calls that wait for their time."""
@@ -44,10 +52,16 @@ class Scenario(Struct, frozen=True):
     """What not every task queue has."""
     may_refuse: bool = False
     """Sends are refused while the broker is away, which is no fault."""
+    may_lose: Sequence[str] = ()
+    """Places where what no replica had received is lost with its master: it is counted and told, and no fault."""
     duplicates: bool = True
     """What was in flight may come to its end twice."""
     in_tests: Sequence[str] = ()
     """Places where its short run is quick enough to be one of the project's tests."""
+    open_place: Callable[[str, Path], AbstractContextManager[Place]] = open_place
+    """Starts what it is played on, given the place's name and a folder."""
+    why_not: Callable[[], str] = _possible
+    """Says why it can't be played on this machine, by this process; empty when it can."""
 
 
 class Finding(Struct, frozen=True):
@@ -62,6 +76,8 @@ class Finding(Struct, frozen=True):
     seconds: float
     error: str = ""
     """Why it could not be played to its end; empty when it was."""
+    left_out: str = ""
+    """Why it was not begun, which is no fault; empty when it was."""
 
     @property
     def holds(self) -> bool:

@@ -47,13 +47,15 @@ class Stage:
         self.scale = scale
         self.say = say
         """Tells a person what is done now."""
-        self.settings: dict[str, Any] = {}
+        self.settings: dict[str, Any] = dict(place.settings)
         """Of workers and producers; only what a scenario is about."""
         self.broker_url = place.broker_url
         """How workers and producers reach the broker; a scenario may put something between."""
         self.backend_url = place.backend_url
         self.environment: dict[str, str] = {}
         """More variables for the processes that are started from now on."""
+        self.before: Sequence[str] = ()
+        """Goes before the command line of the processes that are started from now on: to have them elsewhere in the network."""
         self.not_to_end: set[str] = set()
         """Tasks that are not meant to come to their end; they are not counted."""
         self.workers: list[Worker] = []
@@ -77,9 +79,10 @@ class Stage:
         """Start a worker, and by default wait until it claims messages."""
         name = f"w{len(self.workers) + 1}"
         environment = self._environment(self.settings)
-        worker = Worker(self.system, name, concurrency, options, environment, self.directory / f"{name}.log")
+        command = [*self.before, *self.system.worker_command(name, concurrency, options)]
+        worker = Worker(self.system, name, command, environment, self.directory / f"{name}.log")
         self.workers.append(worker)
-        self._watch()
+        self._reaper.watch([worker.process])
         if ready:
             worker.wait_ready()
         return worker
@@ -153,6 +156,10 @@ class Stage:
         """Wait until every accepted task has come to its end, all `but` these, and return how long that took; None: it did not."""
         return self.wait(lambda: not (self.accepted() - self.ended()).difference(but, self.not_to_end), deadline_s)
 
+    def wait_over(self, deadline_s: float) -> float | None:
+        """As `wait_done`, where the broker may have lost some: wait no longer when it has nothing left."""
+        return self.wait(lambda: not self.accepted() - self.ended() or self.drained(), deadline_s)
+
     def wait_part_done(self, part: float, of: int, deadline_s: float = 60.0) -> None:
         """Wait until a part of so many tasks has come to its end."""
         self.wait(lambda: len(self.ended()) >= part * of, deadline_s)
@@ -225,14 +232,12 @@ class Stage:
 
     def _new_producer(self) -> Producer:
         number = len(self._producers) + 1
-        producer = Producer(self.system, self._environment(self.settings), self.directory / f"producer{number}.log")
+        log = self.directory / f"producer{number}.log"
+        producer = Producer(self.system, self._environment(self.settings), log, self.before)
         self._producers.append(producer)
-        self._watch()
+        self._reaper.watch([producer.process])
+        producer.wait_ready()
         return producer
-
-    def _watch(self) -> None:
-        processes: Sequence[Any] = [*self.workers, *self._producers]
-        self._reaper.watch([one.process for one in processes if one.process.poll() is None])
 
     def _environment(self, settings: Mapping[str, Any]) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CELERIAC_", "CELERY_"))}

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import binascii
+import contextlib
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
 from celeriac.core.message import Message
-from celeriac.exceptions import BadMessage, DecodeError
+from celeriac.exceptions import BadMessage, DecodeError, EncodeError
 from celeriac.wire import json_text
 
 MAX_CONTAINERS: Final = 20_000
 """Lists and objects beside the body, which is a text here: all of headers and properties."""
 
-_OWN_PROPERTIES: Final = frozenset({"delivery_info", "priority", "body_encoding", "delivery_tag"})
 _TAG_BYTES: Final = b'"__type__"'
 
 
@@ -32,7 +32,9 @@ def encode(message: Message, delivery_tag: str) -> bytes:
 
     Raises `EncodeError` for headers or properties that are no plain data.
     """
-    properties = {name: value for name, value in message.properties.items() if name not in _OWN_PROPERTIES}
+    headers = message.headers
+    properties: dict[str, Any] = {**message.properties}
+    is_plain = json_text.are_scalars(headers.values()) and json_text.are_scalars(properties.values())
     properties["delivery_info"] = {
         "exchange": message.exchange,
         "routing_key": message.queue if message.routing_key is None else message.routing_key,
@@ -40,15 +42,17 @@ def encode(message: Message, delivery_tag: str) -> bytes:
     properties["priority"] = message.priority
     properties["body_encoding"] = "base64"
     properties["delivery_tag"] = delivery_tag
-    return json_text.dumps(
-        {
-            "body": binascii.b2a_base64(message.body, newline=False).decode("ascii"),
-            "content-encoding": message.content_encoding,
-            "content-type": message.content_type,
-            "headers": message.headers,
-            "properties": properties,
-        }
-    )
+    document = {
+        "body": binascii.b2a_base64(message.body, newline=False).decode("ascii"),
+        "content-encoding": message.content_encoding,
+        "content-type": message.content_type,
+        "headers": headers,
+        "properties": properties,
+    }
+    if is_plain:
+        with contextlib.suppress(EncodeError):
+            return json_text.dumps_plain(document)
+    return json_text.dumps(document)
 
 
 def decode(raw: bytes, queue: str) -> Message:
@@ -76,10 +80,11 @@ def decode(raw: bytes, queue: str) -> Message:
 
 
 def _read(raw: bytes) -> _Envelope:
-    if json_text.exceeds_containers(raw, MAX_CONTAINERS) and not json_text.exceeds_depth(raw):
+    is_shallow = json_text.is_shallow(raw)
+    if not is_shallow and json_text.exceeds_containers(raw, MAX_CONTAINERS) and not json_text.exceeds_depth(raw):
         raise BadMessage(f"no Redis envelope: it has more than {MAX_CONTAINERS} lists and objects")
     try:
-        if _TAG_BYTES not in raw and not json_text.exceeds_depth(raw):
+        if _TAG_BYTES not in raw and (is_shallow or not json_text.exceeds_depth(raw)):
             return _decoder.decode(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         # What msgspec alone refuses (NaN, lone surrogates) may still be JSON; the way below tells.

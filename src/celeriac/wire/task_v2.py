@@ -1,4 +1,8 @@
-"""Celery's task message, protocol 2: headers that say what to run and how, and a body `[args, kwargs, embed]`."""
+"""Celery's task message, protocol 2: headers that say what to run and how, and a body `[args, kwargs, embed]`.
+
+Headers that say nothing are left out, where Celery writes null: its protocol calls them optional, its workers take the same for
+granted, and a message is a third smaller without them.
+"""
 
 from __future__ import annotations
 
@@ -118,23 +122,13 @@ def encode(
         "lang": "py",
         "task": call.task,
         "id": call.id,
-        "shadow": call.shadow,
-        "eta": _time_header(call.eta, "eta"),
-        "expires": _time_header(call.expires, "expires"),
-        "group": call.group,
-        "group_index": call.group_index,
-        "retries": call.retries,
-        "timelimit": [call.time_limit, call.soft_time_limit],
         "root_id": call.root_id or call.id,
-        "parent_id": call.parent_id,
         "argsrepr": shown(call.args, content_type, repr_levels) if call.argsrepr is None else call.argsrepr,
         "kwargsrepr": shown(call.kwargs, content_type, repr_levels) if call.kwargsrepr is None else call.kwargsrepr,
         "origin": call.origin,
         "ignore_result": call.ignore_result,
-        "replaced_task_nesting": call.replaced_task_nesting,
-        "stamped_headers": call.stamped_headers,
-        "stamps": call.stamps,
     }
+    _say_what_is_set(call, headers)
     if call.headers:
         headers.update(call.headers)
     if call.compression:
@@ -142,10 +136,11 @@ def encode(
     _check_size(call, body, headers, max_bytes)
     properties: dict[str, Any] = {
         "correlation_id": call.correlation_id or call.id,
-        "reply_to": call.reply_to or "",
         **call.properties,
         "delivery_mode": call.delivery_mode,
     }
+    if call.reply_to:
+        properties["reply_to"] = call.reply_to
     if call.expires is not None and (expiration := _expiration(call.expires, now)) is not None:
         properties["expiration"] = expiration
     properties["priority"] = call.priority or 0
@@ -160,6 +155,37 @@ def encode(
         call.routing_key,
         call.eta if call.eta is not None and call.eta > now else None,
     )
+
+
+def _say_what_is_set(call: Call, headers: dict[str, Any]) -> None:
+    """Add the headers that most calls have no word for."""
+    if call.retries:
+        headers["retries"] = call.retries
+    if call.parent_id is not None:
+        headers["parent_id"] = call.parent_id
+    if call.eta is not None:
+        headers["eta"] = _time_header(call.eta, "eta")
+    if call.expires is not None:
+        headers["expires"] = _time_header(call.expires, "expires")
+    if call.time_limit is not None or call.soft_time_limit is not None:
+        headers["timelimit"] = [call.time_limit, call.soft_time_limit]
+    if call.group is not None:
+        headers["group"] = call.group
+    if call.group_index is not None:
+        headers["group_index"] = call.group_index
+    if call.shadow is not None:
+        headers["shadow"] = call.shadow
+    if call.replaced_task_nesting:
+        headers["replaced_task_nesting"] = call.replaced_task_nesting
+    if call.stamped_headers is not None:
+        headers["stamped_headers"] = call.stamped_headers
+    if call.stamps:
+        headers["stamps"] = call.stamps
+
+
+def with_all_headers(headers: dict[str, Any]) -> dict[str, Any]:
+    """Return all of Celery's headers, those that say nothing, too: as programs know them that listen to what is sent."""
+    return {**_UNSAID, "timelimit": [None, None], "stamps": {}, **headers}
 
 
 def shown(arguments: Any, content_type: str, repr_levels: int = MAX_LEVELS) -> str:
@@ -207,9 +233,13 @@ def unfolded(message: Message, max_bytes: int, max_containers: int = CONTAINERS_
         if not isinstance(compression, str):
             raise BadMessage(f"header 'compression' must be text, not {type(compression).__name__}")
         body = serializers.decompress(body, compression, max_bytes)
-    if serializers.exceeds_containers(body, message.content_type, max_containers):
+    if not _is_small(message.content_type, body, max_containers) and serializers.exceeds_containers(body, message.content_type, max_containers):
         raise DecodeError(f"the body has more than {max_containers} lists and objects (task_message_max_containers)")
     return body, message.content_type, message.content_encoding
+
+
+def _is_small(content_type: str, body: bytes, max_containers: int) -> bool:
+    return content_type == "application/json" and max_containers >= json_text.MAX_DEPTH and json_text.is_shallow(body)
 
 
 def parse_body(value: Any) -> tuple[Sequence[Any], dict[str, Any], Embed]:
@@ -271,7 +301,9 @@ def again(
     headers = dict(message.headers)
     # Marks of the delivery that is over, not of the task.
     headers.pop("redelivered", None)
-    headers["eta"] = _time_header(not_before, "eta")
+    headers.pop("eta", None)
+    if not_before is not None:
+        headers["eta"] = _time_header(not_before, "eta")
     headers["retries"] = retries
     headers["parent_id"] = headers.get("parent_id") or headers["id"]
     headers["origin"] = headers.get("origin") or origin
@@ -307,6 +339,18 @@ def subject_of(message: Message) -> Subject:
     return Subject(signing.TASK, str(message.headers.get("task")), str(message.headers.get("id")))
 
 
+_UNSAID: Final[dict[str, Any]] = {
+    "shadow": None,
+    "eta": None,
+    "expires": None,
+    "group": None,
+    "group_index": None,
+    "retries": 0,
+    "parent_id": None,
+    "replaced_task_nesting": 0,
+    "stamped_headers": None,
+}
+"""What Celery's producers write into each message, and its workers (4.4 to 5.7 were read) take for granted where it is missing."""
 _BOUND: Final = (signing.HMAC_TYPE, signing.SEALED_TYPE)
 _EMPTY_EMBED: Final = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 

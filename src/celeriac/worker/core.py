@@ -85,6 +85,7 @@ class Core:
             self._unique,
             self._completed,
             settings.worker_settle_buffer_max,
+            settings.worker_settle_buffer_max_bytes,
         )
         self._sweeper = Sweeper(app, self._writer)
         self._pool = Pool(
@@ -92,7 +93,7 @@ class Core:
             options.sizes,
             max_tasks=settings.worker_max_tasks_per_child,
             max_memory_kib=settings.worker_max_memory_per_child,
-            on_report=self._reported,
+            on_reports=self._reported,
             on_death=self._died,
             on_ready=self._pump,
             monotonic=self._clock.monotonic,
@@ -101,7 +102,7 @@ class Core:
             self._pool,
             settings,
             may_start=lambda: not self._lease.in_doubt,
-            holds=lambda entry: self._consumer.holds(entry.delivery.tag),
+            holds=self._consumer.holds,
             give_back=self._give_back,
             forget=self._forget,
             park=self._park,
@@ -271,23 +272,34 @@ class Core:
 
     # -- what executors say -------------------------------------------------------------------------------------------
 
-    def _reported(self, handle: Handle, report: Report) -> None:
-        if isinstance(report, Done):
-            self._done(handle, report)
-        elif isinstance(report, Progress) and handle.knows(report.number) and not self._lease.in_doubt:
-            # A state of a run that may belong to another worker by now must not cover what that one has stored.
-            self._settler.store(report.record)
+    def _reported(self, handle: Handle, reports: Sequence[Report]) -> None:
+        """Take in what an executor has said; what an end means for the executor and for others is seen to once, after the last."""
+        now = self._clock.monotonic()
+        any_done = False
+        for report in reports:
+            if isinstance(report, Done):
+                any_done |= self._done(handle, report, now)
+            elif isinstance(report, Progress) and handle.knows(report.number) and not self._lease.in_doubt:
+                # A state of a run that may belong to another worker by now must not cover what that one has stored.
+                self._settler.store(report.record)
+        if any_done:
+            self._changed.set()
+            self._ended(handle)
 
-    def _done(self, handle: Handle, done: Done) -> None:
-        entry = handle.finish(done.number, done.runtime_s, self._clock.monotonic())
+    def _done(self, handle: Handle, done: Done, now: float) -> bool:
+        """Have a task's end settled; False when the task was taken from this executor before it could report."""
+        entry = handle.finish(done.number, done.runtime_s, now)
         if entry is None or self._entries.pop(entry.key, None) is None:
-            return  # it was taken from this executor before it could report
-        self._changed.set()
+            return False
         if entry.kill_at == math.inf or self._survived(handle, entry, done):
             self._settler.settle(entry, done.verdict, done.follows)
         else:
             self._entries[entry.key] = entry
             self._dispatch.put_back([entry])
+        return True
+
+    def _ended(self, handle: Handle) -> None:
+        """Go on after tasks of an executor have ended: with another one if it has done enough, and with what waits."""
         if self._pool.note_done(handle):
             self._dispatch.put_back(self._pool.retire(handle))
         if handle.free_slots:

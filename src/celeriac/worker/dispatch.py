@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from celeriac.core.settings import Settings
 from celeriac.worker.entry import Entry
@@ -26,14 +27,14 @@ class Dispatch:
         settings: Settings,
         *,
         may_start: Callable[[], bool],
-        holds: Callable[[Entry], bool],
+        holds: Callable[[Any], bool],
         give_back: Callable[[Entry], None],
         forget: Callable[[Entry], None],
         park: Callable[[Entry, str], None],
         begun: Callable[[Entry], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`begun` is told of what is acknowledged early and has just been given to a free slot; `may_start` tells whether anything may be begun now, `holds` whether a message is still ours.
+        """`begun` is told of what is acknowledged early and has just been given to a free slot; `may_start` tells whether anything may be begun now, `holds` whether a message is still ours, by its tag.
 
         What is not ours any more is given to `forget` instead of an executor, what no executor can be given to `park`.
         """
@@ -96,18 +97,18 @@ class Dispatch:
         for handle in sorted(handles, key=lambda handle: handle.load):
             while held and handle.free_slots > 0 and self._give(held, handle, now):
                 pass
-        for handle in handles:
-            if not held:
-                return
-            ahead = self._allowance(handle, now) - len(handle.waiting)
-            # What is acknowledged as it begins is given to free slots only: ahead of one it would be neither here nor there.
-            while held and ahead > 0 and held[0].policy.acks_late and self._give(held, handle, now):
-                ahead -= 1
+        # In turn, so that they begin in about the order in which they came; RabbitMQ can then be told of many ends in one frame.
+        takers = deque((handle, self._allowance(handle, now) - len(handle.waiting)) for handle in handles if held)
+        # What is acknowledged as it begins is given to free slots only: ahead of one it would be neither here nor there.
+        while held and takers and held[0].policy.acks_late:
+            handle, ahead = takers.popleft()
+            if ahead > 0 and self._give(held, handle, now):
+                takers.append((handle, ahead - 1))
 
     def _give(self, held: deque[Entry], handle: Handle, now: float) -> bool:
         """Give the first held message to an executor; False when it can take no more."""
         entry = held.popleft()
-        if not (entry.acknowledged or self._holds(entry)):
+        if not (entry.acknowledged or self._holds(entry.delivery.tag)):
             self._forget(entry)
             return True
         try:

@@ -25,6 +25,8 @@ class Entry(Struct, eq=False):
 
     delivery: Delivery
     message: Message
+    key: tuple[str, int]
+    """What makes two deliveries the same run of the same task: `run_key` of the message as it came."""
     kind: str
     """The kind of executor it needs."""
     policy: Policy
@@ -62,11 +64,6 @@ class Entry(Struct, eq=False):
     def names(self) -> tuple[str, str]:
         """Name and id of the task, for logs."""
         return self.message.task, self.message.id
-
-    @property
-    def key(self) -> tuple[str, int]:
-        """What makes two deliveries the same run of the same task."""
-        return run_key(self.message)
 
 
 def may_be_in_chord(message: Message) -> bool:

@@ -93,7 +93,10 @@ class Handle:
     @property
     def free_slots(self) -> int:
         """How many more jobs would begin at once."""
-        return 0 if self.retiring or not self.ready else int(min(self.slots - len(self.running), self._budget))
+        if self.retiring or not self.ready:
+            return 0
+        free = self.slots - len(self.running)
+        return free if self._max_tasks == math.inf else int(min(free, self._budget))
 
     def allowance(self, now: float, window_s: float, limit: int) -> int:
         """How many jobs it may have waiting: as many as it will take within `window_s`, judged by what it ran lately."""

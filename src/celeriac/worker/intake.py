@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -25,7 +25,7 @@ from celeriac.exceptions import BadMessage, CeleriacError
 from celeriac.wire import task_v1
 from celeriac.wire.task_v2 import NOTHING_FOLLOWS
 from celeriac.worker.dispatch import Dispatch
-from celeriac.worker.entry import Entry, may_be_in_chord, without_content
+from celeriac.worker.entry import Entry, may_be_in_chord, run_key, without_content
 from celeriac.worker.gate import Gate
 from celeriac.worker.link import Link
 from celeriac.worker.log import describe_arrival
@@ -71,7 +71,9 @@ class Intake:
         self._unique = unique
         self._gate = gate
         self._app = app
+        self._clock = app.time_source
         self._settings = app.settings
+        self._max_bytes, self._max_headers = app.settings.task_message_max_bytes, app.settings.task_message_max_headers
         self._consumer = consumer
         self._link = link
         self._dispatch = dispatch
@@ -82,6 +84,8 @@ class Intake:
         self._idle = idle
         self.replays: ReplayGuard | None = None
         """Takes out copies of completed messages, where messages are signed."""
+        self._now = self._held_since = 0.0
+        """When the batch was claimed that is taken in: Unix and monotonic seconds."""
         self._delayed: dict[str, float] = {}
         """When messages were lately sent into the delay, in monotonic seconds."""
         self._default_policy = Policy(
@@ -110,8 +114,7 @@ class Intake:
             if deliveries:
                 if self.replays is not None:
                     deliveries = list(await self.replays.sift(deliveries, self._drop_copy))
-                for delivery in deliveries:
-                    self._admit(delivery)
+                self._admit_all(deliveries)
                 self._dispatch.pump()
             else:
                 self._idle()
@@ -119,14 +122,16 @@ class Intake:
     def _drop_copy(self, tag: Any) -> None:
         self._settler.settle_tag(tag, ACK)
 
-    def _admit(self, delivery: Delivery) -> None:
-        try:
-            self._take(delivery)
-        except (CeleriacError, msgspec.ValidationError) as error:
-            self._park(delivery, f"{type(error).__name__}: {error}")
-        except Exception as error:  # a message, whatever it holds, must never stop a worker
-            logger.exception("a message could not be taken in")
-            self._park(delivery, f"{type(error).__name__}: {error}")
+    def _admit_all(self, deliveries: Sequence[Delivery]) -> None:
+        self._now, self._held_since = self._clock.time(), self._clock.monotonic()
+        for delivery in deliveries:
+            try:
+                self._take(delivery)
+            except (CeleriacError, msgspec.ValidationError) as error:
+                self._park(delivery, f"{type(error).__name__}: {error}")
+            except Exception as error:  # a message, whatever it holds, must never stop a worker
+                logger.exception("a message could not be taken in")
+                self._park(delivery, f"{type(error).__name__}: {error}")
 
     def _park(self, delivery: Delivery, reason: str) -> None:
         message = delivery.message
@@ -145,22 +150,21 @@ class Intake:
         if message is None:
             self._settler.park(delivery.tag, delivery.problem or "no task message")
             return
-        limit = self._settings.task_message_max_bytes
-        if len(message.body) > limit:
+        if len(message.body) > self._max_bytes:
             self._park(
                 delivery,
-                f"MessageTooLarge: the body has {len(message.body)} bytes, task_message_max_bytes is {limit}",
+                f"MessageTooLarge: the body has {len(message.body)} bytes, task_message_max_bytes is {self._max_bytes}",
             )
             return
-        if len(message.headers) > self._settings.task_message_max_headers:
+        if len(message.headers) > self._max_headers:
             raise BadMessage(
-                f"the message has {len(message.headers)} headers, task_message_max_headers is {self._settings.task_message_max_headers}"
+                f"the message has {len(message.headers)} headers, task_message_max_headers is {self._max_headers}"
             )
         if task_v1.is_v1(message):
             self._renew(delivery, message)
             return
         headers = read_headers(message.headers)
-        now = self._app.time_source.time()
+        now = self._now
         revoked = self._revocations.find(message.headers, now)
         eta = to_timestamp(headers.eta, "eta")
         if eta is not None and eta > now and revoked is None and self._delay(delivery, message, eta):
@@ -190,12 +194,12 @@ class Intake:
     def _judge(self, entry: Entry, answer: Answer) -> None:
         """Go on with a unique task as its key says: to a slot, to its end, or back into the delay until another has ended."""
         message = entry.message
-        if self._revocations.find(message.headers, self._app.time_source.time()) is not None:
+        if self._revocations.find(message.headers, self._clock.time()) is not None:
             entry.ending = Revoked("revoked")
         elif answer.verdict == "gone":
             entry.ending = Revoked(f"its unique key is that of {answer.id}")
         elif answer.verdict == "wait":
-            brokers_time = self._app.time_source.time() + self._consumer.ahead_s
+            brokers_time = self._clock.time() + self._consumer.ahead_s
             message.not_before = brokers_time + self._settings.task_unique_recheck_s
             self._unique.forget(entry.key)
             self._settler.settle_tag(entry.delivery.tag, ACK, [message])
@@ -236,10 +240,11 @@ class Intake:
         return Entry(
             delivery=delivery,
             message=message,
+            key=run_key(message),
             kind=kind,
             policy=policy,
             crashes=crashes,
-            held_since=self._app.time_source.monotonic(),
+            held_since=self._held_since,
         )
 
     def _hand_on(self, entry: Entry) -> None:

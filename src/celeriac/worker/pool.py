@@ -8,7 +8,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import psutil
@@ -67,17 +67,17 @@ class Pool:
         *,
         max_tasks: int | None,
         max_memory_kib: int | None,
-        on_report: Callable[[Handle, Report], None],
+        on_reports: Callable[[Handle, Sequence[Report]], None],
         on_death: Callable[[Death], None],
         on_ready: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`sizes`: kind -> (executors, slots of each)."""
+        """`sizes`: kind -> (executors, slots of each); `on_reports` is told what an executor has said since, all but that it is ready."""
         self._spawner = spawner
         self._sizes = dict(sizes)
         self._max_tasks = max_tasks
         self._max_memory_bytes = max_memory_kib * 1024 if max_memory_kib else None
-        self._on_report = on_report
+        self._on_reports = on_reports
         self._on_death = on_death
         self._on_ready = on_ready
         self._monotonic = monotonic
@@ -201,12 +201,12 @@ class Pool:
         if handle is None or reports is None:
             self._stop_reading(number)
             return
-        for report in reports:
-            if isinstance(report, Started):
-                handle.ready = True
-                self._on_ready()
-            else:
-                self._on_report(handle, report)
+        if reports and isinstance(reports[0], Started):
+            handle.ready = True
+            self._on_ready()
+            del reports[0]
+        if reports:
+            self._on_reports(handle, reports)
 
     def _stop_reading(self, number: int) -> None:
         sock = self._reports.pop(number, None)

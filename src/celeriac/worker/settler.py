@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from celeriac.core.ports import Consumer, Published, ResultWriter
 from celeriac.core.urls import mask
 from celeriac.core.workflow import ChordOpening, Completed
 from celeriac.exceptions import Unroutable
+from celeriac.worker.backlog import Backlog, held_bytes
 from celeriac.worker.entry import Entry, run_key
 from celeriac.worker.link import Link
 from celeriac.worker.result_store import ResultStore
@@ -42,6 +43,8 @@ REFUSALS_MAX: Final = 3
 class _Pending(Struct):
     settlement: Settlement
     key: tuple[str, int] | None
+    ends_its_run: bool = False
+    """False when the message may rightly come again: given back, parked, or sent anew after a crash."""
     entry: Entry | None = None
     """None for what never became one, and for other tags of the same message."""
     openings: list[ChordOpening] = []
@@ -51,6 +54,8 @@ class _Pending(Struct):
     """What the keeper of unique keys has noted of it."""
     then: Callable[[], None] | None = None
     """Called when this has been settled, or its message was lost to us."""
+    size_bytes: int = 0
+    """Of what it holds; noted when it is given."""
 
     def renew(self, tags: Sequence[Any]) -> None:
         """Let this be settled under the last of the tags that the message has got since."""
@@ -58,13 +63,6 @@ class _Pending(Struct):
         self.newer_tags = []
         if self.entry is not None:
             self.entry.delivery.tag = tags[-1]
-
-    @property
-    def ends_its_run(self) -> bool:
-        """False when the message may rightly come again: given back, parked, or sent anew after a crash."""
-        if not isinstance(self.settlement.verdict, Ack):
-            return False
-        return all(run_key(message) != self.key for message in self.settlement.publish)
 
 
 class Settler:
@@ -84,13 +82,16 @@ class Settler:
         unique: UniqueKeeper,
         completed: Callable[[Entry, Joined], None],
         buffer_max: int,
+        buffer_max_bytes: int,
     ) -> None:
         """`completed` is given a task with whose end a chord is complete; it is to come back by `settle` with what follows from that.
 
-        `buffer_max`: with so many settlements waiting nothing more is to be claimed.
+        `buffer_max`, `buffer_max_bytes`: with so many settlements waiting, or so many bytes, nothing more is to be claimed.
         """
         self._unique = unique
-        self._buffer_max = buffer_max
+        self._backlog = Backlog(buffer_max, buffer_max_bytes)
+        self.room = self._backlog.room
+        """Clear while too much waits to be settled."""
         self._consumer = consumer
         self._store = ResultStore(writer)
         self._link = link
@@ -102,29 +103,28 @@ class Settler:
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._follow_ups: list[tuple[Entry, Follows]] = []
-        """What follows from tasks whose messages were acknowledged before they ran."""
-        self._following: list[tuple[Entry, Follows]] = []
+        self._follow_ups: list[tuple[Entry, Follows, int]] = []
+        """What follows from tasks whose messages were acknowledged before they ran, and the bytes that it holds."""
+        self._following: list[tuple[Entry, Follows, int]] = []
         """Those of them that are being carried out."""
         self._applying: list[_Pending] = []
         self._unsettled: dict[tuple[str, int], _Pending] = {}
         """Finished runs that are still to be settled."""
         self._kept: OrderedDict[tuple[str, int], tuple[float, _Pending]] = OrderedDict()
         """Finished runs whose message was lost to us, since when (monotonic seconds)."""
-        self._acknowledged: OrderedDict[tuple[str, int], float] = OrderedDict()
-        """The last runs that were settled, and when (monotonic seconds)."""
+        self._acknowledged: deque[tuple[float, set[tuple[str, int]]]] = deque()
+        """The last runs that were settled, batch by batch, and when (monotonic seconds)."""
+        self._acknowledged_count = 0
         self._connection_lost_at = -math.inf
         self._epoch = 0
         """Counts the leases that were lost: what belongs to an older one has no effect any more."""
-        self.room = asyncio.Event()
-        self.room.set()
-        """Clear while too much waits to be settled."""
 
     # -- giving -------------------------------------------------------------------------------------------------------
 
     def settle(self, entry: Entry, verdict: Verdict, follows: Follows | None = None) -> None:
         """Settle a message with everything that follows from its end."""
-        follows = follows or Follows()
+        if follows is None:
+            follows = Follows()
         if entry.held_up is not None and isinstance(entry.ending, Joined):
             # What it came back with follows from the chord that it completed.
             verdict, follows = entry.held_up.verdict, _with(entry.held_up, follows, entry.ending.group_id)
@@ -134,7 +134,9 @@ class Settler:
                 self._tell_completed(entry, follows.publish)
             if isinstance(verdict, Requeue):  # there is nothing left to be given back
                 follows.publish = [*follows.publish, entry.message]
-            self._follow_ups.append((entry, follows))
+            size_bytes = held_bytes(None, follows.publish, follows.records, follows.parts)
+            self._follow_ups.append((entry, follows, size_bytes))
+            self._backlog.add(size_bytes)
             self._unique.ended_early(entry.key, follows.publish)
             self._wake()
             if entry.on_settled is not None:
@@ -143,10 +145,10 @@ class Settler:
             return
         for tag in entry.older_tags:
             self._add(_Pending(Settlement(tag, ACK), None))
-        settlement = Settlement(
-            entry.delivery.tag, verdict, follows.publish, follows.records, follows.parts, follows.closes
-        )
-        self._add(_Pending(settlement, entry.key, entry, follows.openings, then=entry.on_settled))
+        publish, key = follows.publish, entry.key
+        settlement = Settlement(entry.delivery.tag, verdict, publish, follows.records, follows.parts, follows.closes)
+        ends_its_run = isinstance(verdict, Ack) and not (publish and _is_sent_anew(key, publish))
+        self._add(_Pending(settlement, key, ends_its_run, entry, follows.openings, then=entry.on_settled))
 
     def acknowledge_early(self, entry: Entry) -> None:
         """Acknowledge a message as its task begins; what follows from its end is published and stored later."""
@@ -189,7 +191,7 @@ class Settler:
 
     def _acknowledge_again(self, key: tuple[str, int], tag: Any) -> bool:
         """Acknowledge a message whose acknowledgement may have been lost with a connection; False when it can't have been."""
-        sent_at = self._acknowledged.get(key, math.inf)
+        sent_at = next((at for at, keys in reversed(self._acknowledged) if key in keys), math.inf)
         if not -NOTICED_S <= self._connection_lost_at - sent_at <= ON_ITS_WAY_S:
             return False
         self.settle_tag(tag, ACK)
@@ -209,14 +211,12 @@ class Settler:
         self._pending.append(pending)
         if pending.key is not None and pending.ends_its_run:
             self._unsettled[pending.key] = pending
-        self._wake()
-        self._look_for_room()
-
-    def _look_for_room(self) -> None:
-        if len(self._pending) + len(self._applying) < self._buffer_max:
-            self.room.set()
-        else:
-            self.room.clear()
+        if len(self._pending) == 1:
+            self._wake()
+        settlement, entry = pending.settlement, pending.entry
+        message = None if entry is None else entry.delivery.message
+        pending.size_bytes = held_bytes(message, settlement.publish, settlement.records, settlement.parts)
+        self._backlog.add(pending.size_bytes)
 
     def _wake(self) -> None:
         self._work.set()
@@ -229,11 +229,13 @@ class Settler:
         """
         self._epoch += 1
         unsettled = set(self._unsettled)
+        self._backlog.remove([pending.size_bytes for pending in self._pending])
         self._pending.clear()
         self._progress.clear()
         self._unsettled.clear()
         self._kept.clear()
         self._acknowledged.clear()
+        self._acknowledged_count = 0
         return unsettled
 
     # -- doing --------------------------------------------------------------------------------------------------------
@@ -249,12 +251,14 @@ class Settler:
                 self._applying, self._pending = self._pending[:BATCH_MAX], self._pending[BATCH_MAX:]
                 if progress:
                     await self._store.store(progress, self._while_in_force())
+                sizes = [pending.size_bytes for pending in self._applying]
                 await self._apply(self._applying)
                 self._applying = []
-                for entry, follows in self._following:
+                for entry, follows, size_bytes in self._following:
+                    sizes.append(size_bytes)
                     await self._apply_follow_ups(entry, follows)
                 self._following = []
-                self._look_for_room()
+                self._backlog.remove(sizes)
             self._idle.set()
 
     async def flush(self) -> None:
@@ -358,15 +362,16 @@ class Settler:
             self._unique.settled(batch, lost)
         self._conclude(batch, lost)
         for pending in batch:
-            done = isinstance(pending.settlement.verdict, Ack) and pending.settlement.tag not in lost
-            if done and pending.entry is not None and not pending.entry.acknowledged:
-                self._tell_completed(pending.entry, pending.settlement.publish)
+            if self.note_completed is not None and pending.entry is not None and not pending.entry.acknowledged:
+                done = isinstance(pending.settlement.verdict, Ack) and pending.settlement.tag not in lost
+                if done:
+                    self._tell_completed(pending.entry, pending.settlement.publish)
             if pending.then is not None:
                 pending.then()
 
     def _tell_completed(self, entry: Entry, published: Sequence[Message]) -> None:
         # A message that was sent anew as it is, is not done with.
-        if self.note_completed is not None and all(run_key(message) != entry.key for message in published):
+        if self.note_completed is not None and not _is_sent_anew(entry.key, published):
             self.note_completed(entry.message)
 
     async def _apply_follow_ups(self, entry: Entry, follows: Follows) -> None:
@@ -425,34 +430,52 @@ class Settler:
         parked = Settlement(refused.tag, Dead(reason))
         if refused.publish:  # those who wait for it are told of its end all the same
             parked.records, parked.parts, parked.closes = refused.records, refused.parts, refused.closes
-        await self._apply([_Pending(parked, None, pending.entry, then=pending.then)])
+        await self._apply([_Pending(parked, None, entry=pending.entry, then=pending.then)])
         self._unique.settled_otherwise(pending.key)
 
     def _conclude(self, batch: list[_Pending], lost: set[Any]) -> None:
         """Forget what is settled; settle what was lost under its newer tag, or remember it for when it comes again."""
+        now = time.monotonic()
+        acknowledged: set[tuple[str, int]] = set()
         for pending in batch:
-            key, settlement = pending.key, pending.settlement
+            key = pending.key
             if key is None:
                 continue
             if self._unsettled.get(key) is pending:
                 del self._unsettled[key]
-            newer = pending.newer_tags
-            if settlement.tag not in lost:
-                for tag in newer:  # another message of the same name: let it have its own run
-                    self._add(_Pending(Settlement(tag, REQUEUE), None))
-                if pending.ends_its_run:
-                    self._acknowledged[key] = time.monotonic()
-            elif newer:
-                for tag in newer[:-1]:
-                    self._add(_Pending(Settlement(tag, ACK), None))
-                pending.renew(newer)
-                self._add(pending)
-            elif pending.ends_its_run:
-                self._kept[key] = time.monotonic(), pending
-        while len(self._kept) > KEPT_MAX:
-            self._kept.popitem(last=False)
-        while len(self._acknowledged) > KEPT_MAX:
-            self._acknowledged.popitem(last=False)
+            if lost and pending.settlement.tag in lost:
+                self._settle_newer_or_keep(key, pending, now)
+                continue
+            for tag in pending.newer_tags:  # another message of the same name: let it have its own run
+                self._add(_Pending(Settlement(tag, REQUEUE), None))
+            if pending.ends_its_run:
+                acknowledged.add(key)
+        if acknowledged:
+            self._remember(now, acknowledged)
+
+    def _settle_newer_or_keep(self, key: tuple[str, int], pending: _Pending, now: float) -> None:
+        newer = pending.newer_tags
+        if newer:
+            for tag in newer[:-1]:
+                self._add(_Pending(Settlement(tag, ACK), None))
+            pending.renew(newer)
+            self._add(pending)
+        elif pending.ends_its_run:
+            self._kept[key] = now, pending
+            if len(self._kept) > KEPT_MAX:
+                self._kept.popitem(last=False)
+
+    def _remember(self, now: float, acknowledged: set[tuple[str, int]]) -> None:
+        """Remember a batch of acknowledged runs, and as many before it as make up `KEPT_MAX`."""
+        self._acknowledged.append((now, acknowledged))
+        self._acknowledged_count += len(acknowledged)
+        while self._acknowledged_count - len(self._acknowledged[0][1]) >= KEPT_MAX:
+            self._acknowledged_count -= len(self._acknowledged.popleft()[1])
+
+
+def _is_sent_anew(key: tuple[str, int], publish: Sequence[Message]) -> bool:
+    """Tell whether what follows from a run is that run once more, as after a crash."""
+    return any(run_key(message) == key for message in publish)
 
 
 def _with(held_up: Settlement, follows: Follows, group_id: str) -> Follows:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from celeriac.brokers.amqp import parking
@@ -19,7 +19,7 @@ from celeriac.brokers.amqp.lane import Held
 from celeriac.brokers.amqp.outgoing import to_publish
 from celeriac.brokers.amqp.revoked_reader import RevokedReader
 from celeriac.brokers.declaring import broadcasts, own_limits, own_names, unroutable
-from celeriac.core.effects import ACK, Dead, Lost, Requeue, Settlement
+from celeriac.core.effects import Ack, Dead, Lost, Requeue, Settlement
 from celeriac.core.ids import uuid7
 from celeriac.core.message import Delayed, Delivery, Message, Revocation
 from celeriac.core.ports import Published
@@ -79,6 +79,7 @@ class AmqpConsumer:
         self._prioritized: list[Feed] = []
         """Of queues that are declared with priorities."""
         self._arrived: asyncio.Event | None = None
+        self._loop_time: Callable[[], float] = time.monotonic
         self._keeper: asyncio.Task[None] | None = None
         self._revoked: RevokedReader | None = None
         self._revoked_again_at = 0.0
@@ -116,6 +117,7 @@ class AmqpConsumer:
         self._intake.begin(names, by_name, {name: queue.consumer_arguments for name, queue in declared.items()})
         self._prioritized = [feed for name, feed in self._intake.feeds.items() if name in prioritized]
         self._arrived = asyncio.Event()
+        self._loop_time = asyncio.get_running_loop().time
         self._topology = Topology(self._settings, self._table, owner)
         self._revoked = self._revoked or RevokedReader()
         connection = self._connection = await AsyncConnection.open(
@@ -335,8 +337,10 @@ class AmqpConsumer:
                 lost.append(Lost(tag))
                 continue
             tags.add(tag)
-            plain = settlement.verdict is ACK and not settlement.publish  # the commonest first
-            if plain or self._prepare(settlement, held, publishes, now):
+            if isinstance(settlement.verdict, Ack) and not settlement.publish:  # the commonest first
+                acks.append(tag)
+                continue
+            if self._prepare(settlement, held, publishes, now):
                 acks.append(tag)
             else:
                 nacks.append(tag)
@@ -352,8 +356,8 @@ class AmqpConsumer:
                 await self._park_stuck(connection, stuck, error)
         if published is not None and (ours := [tag for tag in tags if self.holds(tag)]):
             await published(ours)
-        # Of those whose channel was closed meanwhile too.
-        lost += [Lost(tag) for tag in tags if not self.holds(tag)]
+        if publishes or published is not None:  # meanwhile a channel may have been closed
+            lost += [Lost(tag) for tag in tags if not self.holds(tag)]
         self._intake.settle(connection, ack_frames, acks)
         self._intake.settle(connection, nack_frames, nacks)
         return lost
@@ -472,7 +476,7 @@ class AmqpConsumer:
             if self._revoked is not None:
                 self._revoked.on_delivered(event)
             return
-        if self._intake.on_delivered(event, asyncio.get_running_loop().time()):
+        if self._intake.on_delivered(event, self._loop_time()):
             self._wake()
 
     def on_cancelled(self, event: Cancelled) -> None:

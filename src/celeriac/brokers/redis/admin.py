@@ -10,6 +10,7 @@ import msgspec
 
 from celeriac.brokers.redis.housekeeping import reset_counts
 from celeriac.brokers.redis.keys import Keys
+from celeriac.brokers.redis.names import readable
 from celeriac.brokers.redis.outgoing import declare_arguments, unpack_texts
 from celeriac.brokers.redis.settlement import list_of
 from celeriac.brokers.redis.withdrawing import withdraw_delayed
@@ -55,7 +56,7 @@ class RedisAdmin:
             )
         separator = self._keys.separator.encode()
         names = {*ours, *(member.rpartition(separator)[2] for member in celerys)}
-        return sorted(queue for name in names if PRIVATE_MARK not in (queue := name.decode()))
+        return sorted(queue for queue in readable(names) if PRIVATE_MARK not in queue)
 
     def depths(self, queues: Collection[str]) -> list[QueueDepth]:
         """Count what waits in each queue. The age is that of the oldest among the next of each priority."""
@@ -158,12 +159,12 @@ class RedisAdmin:
 
     def _claimed(self, leases: Sequence[bytes]) -> dict[str, int]:
         """Count the claims of each queue: over all leases, which are as few as workers, and hold little each."""
-        if not leases:
+        if not readable(leases):
             return {}
         count: dict[str, int] = {}
-        for tags in self._ask(*(["HKEYS", self._keys.claims(lease.decode())] for lease in leases)):
-            for tag in tags:
-                queue = self._keys.queue_of(list_of(tag.decode()))
+        for tags in self._ask(*(["HKEYS", self._keys.claims(lease)] for lease in readable(leases))):
+            for tag in readable(tags):
+                queue = self._keys.queue_of(list_of(tag))
                 count[queue] = count.get(queue, 0) + 1
         return count
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 
 from celeriac.brokers.redis.keys import Keys
+from celeriac.brokers.redis.names import divide, readable
 from celeriac.brokers.redis.settlement import Settling, claim_number
 from celeriac.brokers.sizes import envelope_max_bytes
 from celeriac.core.headers import LOSSES
@@ -25,6 +27,7 @@ _LEASES_AT_ONCE: Final = 100
 _CLAIMS_AT_ONCE: Final = 20
 """Of up to a megabyte each; so many are read, counted and given back in one step."""
 _EXPIRED_AT_ONCE: Final = 1000
+_REMOVED_AT_ONCE: Final = 1000
 
 
 class Housekeeping:
@@ -44,6 +47,8 @@ class Housekeeping:
         self._keep_dead_s = settings.dead_letter_expires_s
         self._take_over_from = 0.0
         self._expire_from = 0.0
+        self._told_of: set[str] = set()
+        """Keys in which something was found that is no name."""
 
     def hold_back(self, for_s: float) -> None:
         """Take over nothing for some seconds: after an outage, the living must be able to renew their leases first."""
@@ -52,19 +57,37 @@ class Housekeeping:
     async def run(self, connection: Connection) -> float:
         """Do what is to be done now; returns the seconds until it wants to be called again."""
         scripts = connection.scripts
-        queues = [name.decode() for name in await connection.call("SMEMBERS", self._keys.queues)]
+        found = await connection.call("SMEMBERS", self._keys.queues)
+        queues = await self._names(connection, "SREM", self._keys.queues, found)
         due_s = PAUSE_S
         if queues:
             delayed = [self._keys.delayed(queue) for queue in queues]
             due_s = float(await connection.run_surely(scripts.due, delayed, _DUE_AT_ONCE))
         now = time.monotonic()
         if now >= self._take_over_from:
-            for lease in await connection.run_surely(scripts.fence, [self._keys.workers], _LEASES_AT_ONCE):
-                await self._take_over(connection, lease.decode())
+            fenced = await connection.run_surely(scripts.fence, [self._keys.workers], _LEASES_AT_ONCE)
+            for lease in await self._names(connection, "ZREM", self._keys.workers, fenced):
+                await self._take_over(connection, lease)
         if now >= self._expire_from:
             self._expire_from = now + _EXPIRE_EVERY_S
             await self._expire(connection, queues)
         return min(PAUSE_S, due_s)
+
+    async def _names(self, connection: Connection, remove: str, key: str, found: Sequence[bytes]) -> list[str]:
+        """Return the names among what was found in a key; take out what is none, because no worker can do anything with it."""
+        names, others = divide(found)
+        if others:
+            if key not in self._told_of:
+                self._told_of.add(key)
+                logger.warning(
+                    "%s in Redis has %d names that are no UTF-8, such as %r: they are taken out; whoever else writes to these"
+                    " keys should stop",
+                    key,
+                    len(others),
+                    others[0],
+                )
+            await connection.call(remove, key, *others[:_REMOVED_AT_ONCE])
+        return names
 
     async def _take_over(self, connection: Connection, lease: str) -> None:
         """Give back what was claimed under a fenced lease.
@@ -94,15 +117,16 @@ class Housekeeping:
 
     async def end_broadcasts(self, connection: Connection, lease: str) -> None:
         """Drop the queues that went with a lease, and what is in them: it was meant for that worker alone."""
-        for exchange in [name.decode() for name in await connection.call("SMEMBERS", self._keys.fanouts)]:
+        fanouts = await connection.call("SMEMBERS", self._keys.fanouts)
+        for exchange in await self._names(connection, "SREM", self._keys.fanouts, fanouts):
             table = self._keys.fanout(exchange)
             pairs = await connection.call("HGETALL", table)
             found = pairs if isinstance(pairs, dict) else dict(zip(pairs[::2], pairs[1::2], strict=True))
-            for queue in [name.decode() for name, own in found.items() if own.decode() == lease]:
+            for queue in readable(name for name, own in found.items() if own == lease.encode()):
                 await connection.call("HDEL", table, queue)
                 await connection.call("SREM", self._keys.queues, queue)
                 bindings = self._keys.binding_table(exchange)
-                members = [m for m in await connection.call("SMEMBERS", bindings) if m.decode().endswith(queue)]
+                members = [m for m in await connection.call("SMEMBERS", bindings) if m.endswith(queue.encode())]
                 if members:
                     await connection.call("SREM", bindings, *members)
                 await connection.call("UNLINK", self._keys.delayed(queue), *self._keys.lists(queue))

@@ -9,6 +9,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from celeriac.brokers.redis.keys import Keys
+from celeriac.brokers.redis.names import readable
 from celeriac.core.message import Message
 from celeriac.core.queues import Queue, QueueTable
 from celeriac.core.routing import is_match
@@ -68,8 +69,8 @@ def route(
         known = table.type_of(message.exchange) or (kind.decode() if kind else None)
         key = message.routing_key or ""
         if known == "fanout":
-            hearing = [queue for queue, lease in fanout.items() if lease == PERMANENT or lease in leases]
-            routed.messages += (replace(message, queue=queue.decode()) for queue in hearing)
+            hearing = readable(queue for queue, lease in fanout.items() if lease == PERMANENT or lease in leases)
+            routed.messages += (replace(message, queue=queue) for queue in hearing)
             routed.announced.append((keys.channel(db, message.exchange, key), message))
             continue
         queues = {queue for bound, queue in _matches(keys, known, members, key) if bound}
@@ -87,8 +88,8 @@ def route(
 
 
 def _matches(keys: Keys, kind: str | None, members: Iterable[bytes], routing_key: str) -> Iterable[tuple[bool, str]]:
-    for member in members:
-        bound_key, pattern, queue = ([*member.decode().split(keys.separator), "", ""])[:3]
+    for member in readable(members):
+        bound_key, pattern, queue = ([*member.split(keys.separator), "", ""])[:3]
         # Who declared it in Celery has not told us the type: only topics have a pattern.
         yield is_match(kind or ("topic" if pattern else "direct"), bound_key, routing_key), queue
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from celeriac.brokers.redis.keys import Keys
+from celeriac.brokers.redis.names import readable
 from celeriac.brokers.redis.outgoing import envelopes, unpack_texts
 from celeriac.core.message import Message
 from celeriac.core.ports import Conclude
@@ -27,8 +28,7 @@ def withdraw_delayed(pool: Pool, keys: Keys, sought: Sought, conclude: Conclude,
     """Take what is sought out of every delayed set; stop at `until` (monotonic seconds). Returns how many messages it was."""
     taken = 0
     (queues,) = pool.ask(["SMEMBERS", keys.queues], deadline=until)
-    for name in queues:
-        queue = name.decode()
+    for queue in readable(queues):
         for start in range(0, max(len(sought.task_ids), 1), _IDS_AT_ONCE):
             ids = sought.task_ids[start : start + _IDS_AT_ONCE]
             taken += _withdraw_of(pool, keys, queue, [len(ids), *ids, *_texts(sought)], sought, conclude, until)

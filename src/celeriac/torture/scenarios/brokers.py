@@ -14,17 +14,15 @@ from celeriac.torture.orders import REFUSED
 from celeriac.torture.places import RABBITMQ, REDIS
 from celeriac.torture.processes import Worker
 from celeriac.torture.scenario import Check, Scenario
+from celeriac.torture.scenarios.checks import goes_on, named, pids, same
 from celeriac.torture.servers.proxy import Proxy
 from celeriac.torture.servers.redis_call import redis_call, redis_info
 from celeriac.torture.servers.service import ServiceError
 from celeriac.torture.stage import Stage
 
-RESUME_S: Final = 2.0
-"""So soon after the broker's return work has to go on."""
 HALF_OPEN_S: Final = {REDIS: 15.0, RABBITMQ: 25.0}
 """The same for a connection that died silently: its silence has to be found first, on RabbitMQ after two heartbeats of 10 s."""
 AWAY_S: Final = 3.0
-NEVER_S: Final = 999.0
 FOREIGN: Final = "x" * 10_000
 TYPED: Final = frozenset({"BrokerFull", "BrokerUnavailable", "PublishTimeout"})
 """Errors by which a caller knows what became of a send."""
@@ -33,7 +31,7 @@ TYPED: Final = frozenset({"BrokerFull", "BrokerUnavailable", "PublishTimeout"})
 def redis_restart(stage: Stage) -> Sequence[Check]:
     """Kill Redis and start it again after a while, in turns while nothing and while much is sent."""
     worker = stage.start_worker()
-    before = _pids(worker)
+    before = pids(worker)
     rounds = stage.scaled(4, least=2)
     resumed = []
     for number in range(rounds):
@@ -49,7 +47,7 @@ def redis_restart(stage: Stage) -> Sequence[Check]:
         if producer is not None:
             stage.finish_sending(producer)
         stage.wait_done(90)
-    return [*_resumed(resumed), _same(before, worker), _few_refused(stage, rounds)]
+    return [*goes_on(resumed), same(before, worker), _few_refused(stage, rounds)]
 
 
 def redis_full(stage: Stage) -> Sequence[Check]:
@@ -58,7 +56,7 @@ def redis_full(stage: Stage) -> Sequence[Check]:
     busy = stage.send(2, stage.scaled(10, least=5))  # so that nothing is drained before it is full
     stage.send(stage.scaled(3000, least=500), 0.002)
     worker = stage.start_worker()
-    before = _pids(worker)
+    before = pids(worker)
     stage.wait(lambda: stage.begun() >= set(busy), 60)
     fill_redis(redis.port)
     full = set(stage.send(5, 0.0))
@@ -66,7 +64,7 @@ def redis_full(stage: Stage) -> Sequence[Check]:
     longest_s = max((line.more["took_s"] for line in refused), default=0.0)
     wrong = {line.more["error"] for line in refused} - TYPED
     late = stage.start_worker()
-    after = _pids(late)
+    after = pids(late)
     stage.wait_done(120)
     again = set(stage.send(20, 0.0))
     stage.wait_done(60)
@@ -74,19 +72,19 @@ def redis_full(stage: Stage) -> Sequence[Check]:
     ended = len(stage.ended())
     return [
         Check(f"{len(refused)} of {len(full)} sends to a full Redis raised", len(refused) > 0),
-        Check(f"what they raised was typed{_named(wrong)}", not wrong),
+        Check(f"what they raised was typed{named(wrong)}", not wrong),
         Check(f"each within {longest_s:.1f} s", longest_s <= 1.0, timed=True),
         Check(f"{stored} of {ended} results stored", stored == ended),
         Check("sends work again once it is drained", stage.accepted() >= again),
-        _same(before, worker),
-        _same(after, late),
+        same(before, worker),
+        same(after, late),
     ]
 
 
 def connections_cut(stage: Stage) -> Sequence[Check]:
     """Have RabbitMQ close all connections, again and again, while tasks run and are sent."""
     worker, lasting = _at_work(stage)
-    before = _pids(worker)
+    before = pids(worker)
     count = stage.scaled(2000, least=300)
     _, producer = stage.begin_sending(count, 0.005, pause_s=0.001)
     resumed = []
@@ -96,7 +94,7 @@ def connections_cut(stage: Stage) -> Sequence[Check]:
         resumed.append(stage.time_recovery(time.time()))
     stage.finish_sending(producer)
     stage.wait_done(120)
-    return [*_resumed(resumed), _same(before, worker), _went_on(stage, lasting), _few_refused(stage, 3)]
+    return [*goes_on(resumed), same(before, worker), _went_on(stage, lasting), _few_refused(stage, 3)]
 
 
 def broker_stopped(stage: Stage) -> Sequence[Check]:
@@ -117,7 +115,7 @@ def half_open(stage: Stage) -> Sequence[Check]:
     proxy = stage.enter(Proxy(stage.place.server.port))
     stage.broker_url = proxy.url(stage.place.broker_url)
     worker, lasting = _at_work(stage)
-    before = _pids(worker)
+    before = pids(worker)
     _, producer = stage.begin_sending(stage.scaled(200, least=40), 0.02, pause_s=0.1)
     stage.wait(lambda: len(stage.ended()) >= 10, 60)
     stage.interrupt(proxy.kill_silently)
@@ -134,7 +132,7 @@ def half_open(stage: Stage) -> Sequence[Check]:
             timed=True,
         ),
         Check("sends work again afterwards", stage.accepted() >= set(fresh)),
-        _same(before, worker),
+        same(before, worker),
         _ran_on(stage, lasting),
     ]
 
@@ -160,14 +158,14 @@ def _away(stage: Stage, down: Callable[[], object], up: Callable[[], object]) ->
 
 def _rabbit_away(stage: Stage, down: Callable[[], object], up: Callable[[], object]) -> Sequence[Check]:
     worker, lasting = _at_work(stage)
-    before = _pids(worker)
+    before = pids(worker)
     count = stage.scaled(800, least=150)
     _, producer = stage.begin_sending(count, 0.01, pause_s=(AWAY_S + 2.0) / count)
     stage.wait(lambda: len(stage.ended()) >= 0.1 * count, 60)
     resumed = _away(stage, down, up)
     stage.finish_sending(producer)
     stage.wait_done(120)
-    return [*_resumed([resumed]), _same(before, worker), _went_on(stage, lasting)]
+    return [*goes_on([resumed]), same(before, worker), _went_on(stage, lasting)]
 
 
 def fill_redis(port: int) -> None:
@@ -182,23 +180,6 @@ def fill_redis(port: int) -> None:
         for number in itertools.count():
             redis_call(port, "SET", f"foreign:{number}", FOREIGN)
     limit(-50_000)
-
-
-def _pids(worker: Worker) -> set[int]:
-    return {process.pid for process in worker.family()}
-
-
-def _same(before: set[int], worker: Worker) -> Check:
-    gone = before - _pids(worker)
-    return Check(f"no process of {worker.name} died{_named(gone)}", worker.running and not gone)
-
-
-def _resumed(seconds: Sequence[float | None]) -> list[Check]:
-    longest = max(NEVER_S if one is None else one for one in seconds)
-    return [
-        Check("work goes on by itself", longest < NEVER_S),
-        Check(f"{longest:.1f} s after the return", longest <= RESUME_S, timed=True),
-    ]
 
 
 def _ran_on(stage: Stage, keys: Sequence[str]) -> Check:
@@ -224,10 +205,6 @@ def _few_refused(stage: Stage, most: int) -> Check:
 
 def _told(seconds: float | None) -> str:
     return "never" if seconds is None else f"{seconds + 1.0:.1f} s"
-
-
-def _named(names: Sequence[object] | set[object] | set[int] | set[str]) -> str:
-    return f" (but: {', '.join(map(str, names))})" if names else ""
 
 
 SCENARIOS = (

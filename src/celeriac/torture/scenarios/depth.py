@@ -14,7 +14,7 @@ from celeriac.torture.orders import QUEUE
 from celeriac.torture.places import RABBITMQ, REDIS
 from celeriac.torture.scenario import Check, Scenario
 from celeriac.torture.scenarios.filling import body_bytes, fill, looking
-from celeriac.torture.servers.redis_call import redis_call, redis_info
+from celeriac.torture.servers.redis_call import redis_info
 from celeriac.torture.stage import Stage
 
 SMALL: Final = 1_000
@@ -25,8 +25,8 @@ NOTHING_S: Final = 0.05
 """Differences smaller than this tell nothing."""
 PURGE_S: Final = 1.0
 """For 100,000 messages."""
-OVERHEAD_BYTES: Final = 100
-"""What a message may cost Redis beyond itself. It is Celery's, to the byte: some 810 bytes beside the body of a task with one number."""
+OVERHEAD_BYTES: Final = 600
+"""What a message may cost Redis beyond its body."""
 
 
 def depth(stage: Stage) -> Sequence[Check]:
@@ -54,9 +54,8 @@ def depth(stage: Stage) -> Sequence[Check]:
                 took.setdefault(what, []).append(_median_s(do))
             took.setdefault("a worker's first task", []).append(_first_task_s(stage))
             if each and size == sizes[-1]:
-                envelope = len(redis_call(stage.place.redis.port, "LINDEX", QUEUE, "0")) - body_bytes()
-                told = f"{each:.0f} bytes a message in Redis beyond its body, {envelope} of them Celery's envelope"
-                checks.append(Check(told, each - envelope < OVERHEAD_BYTES))
+                told = f"{each:.0f} bytes a message in Redis beyond its body"
+                checks.append(Check(told, each < OVERHEAD_BYTES))
         for what, seconds in took.items():
             longest = max(seconds[1:])
             grows = longest > RATIO_MAX * seconds[0] and longest - seconds[0] > NOTHING_S

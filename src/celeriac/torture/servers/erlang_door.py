@@ -8,7 +8,7 @@ import struct
 import time
 from pathlib import Path
 
-from celeriac.torture.servers.service import HOST, ServiceError, free_port
+from celeriac.torture.servers.service import ServiceError, free_port
 
 OPEN_DEADLINE_S = 30.0
 ANSWER_DEADLINE_S = 60.0
@@ -16,7 +16,7 @@ ANSWER_DEADLINE_S = 60.0
 SCRIPT = """
 spawn(fun() ->
     {ok, Listener} = gen_tcp:listen(PORT,
-        [binary, {ip, {127, 0, 0, 1}}, {packet, 4}, {active, false}, {reuseaddr, true}, {backlog, 100}]),
+        [binary, {ip, ADDRESS}, {packet, 4}, {active, false}, {reuseaddr, true}, {backlog, 100}]),
     Answer = fun(Caller) ->
         {ok, <<SECRET, Text/binary>>} = gen_tcp:recv(Caller, 0),
         Said = try
@@ -41,14 +41,24 @@ end).
 """Each caller sends the secret and expressions, and gets their value; lengths of four bytes go before both."""
 
 
+def erlang_address(host: str) -> str:
+    """Write an address as Erlang does."""
+    return f"{{{host.replace('.', ',')}}}"
+
+
 class ErlangDoor:
     """A door of one node: a port of this machine alone, for those who know a secret."""
 
-    def __init__(self, directory: Path) -> None:
-        """`directory`: the working directory of the node."""
+    def __init__(self, directory: Path, host: str) -> None:
+        """`directory`: the working directory of the node, `host`: its address, where the door is, too."""
+        self._host = host
         self._port = free_port()
         self._secret = secrets.token_hex(16)
-        script = SCRIPT.replace("PORT", str(self._port)).replace("SECRET", f'"{self._secret}"')
+        script = (
+            SCRIPT.replace("PORT", str(self._port))
+            .replace("ADDRESS", erlang_address(host))
+            .replace("SECRET", f'"{self._secret}"')
+        )
         (directory / "door").write_text(script)
 
     @property
@@ -77,7 +87,7 @@ class ErlangDoor:
         end = time.monotonic() + OPEN_DEADLINE_S
         while True:
             try:
-                return socket.create_connection((HOST, self._port), timeout=ANSWER_DEADLINE_S)
+                return socket.create_connection((self._host, self._port), timeout=ANSWER_DEADLINE_S)
             except ConnectionRefusedError:  # the node has only just started
                 if time.monotonic() > end:
                     raise

@@ -10,8 +10,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from celeriac.torture.servers.erlang_door import ErlangDoor
-from celeriac.torture.servers.service import HOST, Service, ServiceError, find_program, free_port
+from celeriac.torture.servers.erlang_door import ErlangDoor, erlang_address
+from celeriac.torture.servers.service import HERE, Location, Service, ServiceError, find_program, free_port
 
 RABBIT_MISSING = "rabbitmq-server not found"
 CTL_DEADLINE_S = 60.0
@@ -65,18 +65,18 @@ class PrivateRabbit(Service):
 
     name = "rabbitmq"
 
-    def __init__(self, *, config: str = "") -> None:
+    def __init__(self, *, config: str = "", at: Location = HERE) -> None:
         programs = find_rabbit()
         if programs is None:
             raise ServiceError(f"{RABBIT_MISSING}: install RabbitMQ")
-        super().__init__()
+        super().__init__(at)
         self._programs = programs
-        self.node = f"celeriac-{secrets.token_hex(4)}@localhost"
+        self.node = f"celeriac-{secrets.token_hex(4)}@{'localhost' if at == HERE else at.address}"
         self.epmd_port = free_port()
         self._distribution_port = free_port()
         self._epmd: subprocess.Popen[bytes] | None = None
         self._vhost_names = (f"test-{number}" for number in itertools.count(1))
-        self._door = ErlangDoor(self.directory)
+        self._door = ErlangDoor(self.directory, at.address)
         self._write_configuration(config)
 
     @property
@@ -86,7 +86,7 @@ class PrivateRabbit(Service):
 
     def vhost_url(self, vhost: str) -> str:
         """The URL of a vhost."""
-        return f"amqp://guest:guest@{HOST}:{self.port}/{vhost}"
+        return f"amqp://guest:guest@{self.at.address}:{self.port}/{vhost}"
 
     def start(self) -> None:
         self.start_mapper()
@@ -95,7 +95,7 @@ class PrivateRabbit(Service):
     def start_mapper(self) -> None:
         """Start the Erlang port mapper, which every node needs. Idempotent."""
         if self._epmd is None:
-            self._epmd = self._spawn([self._programs.epmd, "-port", str(self.epmd_port), "-address", HOST])
+            self._epmd = self._spawn([self._programs.epmd, "-port", str(self.epmd_port), "-address", self.at.address])
 
     def close(self) -> None:
         if self._epmd is not None:
@@ -176,9 +176,10 @@ class PrivateRabbit(Service):
 
     def _write_configuration(self, config: str) -> None:
         (self.directory / "rabbitmq.conf").write_text(
-            f"listeners.tcp.local = {HOST}:{self.port}\n"
+            f"listeners.tcp.local = {self.at.address}:{self.port}\n"
             "disk_free_limit.absolute = 50MB\n"
             "vm_memory_high_watermark.absolute = 1GB\n"
+            "loopback_users = none\n"
             f"{config}\n"
         )
         (self.directory / "conf.d").mkdir()
@@ -197,13 +198,13 @@ class PrivateRabbit(Service):
     def _environment(self) -> dict[str, str]:
         # Settings of a node that this machine may run otherwise must not reach ours.
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("RABBITMQ_", "ERL_"))}
-        loopback_only = "-kernel inet_dist_use_interface {127,0,0,1}"
+        this_address_only = f"-kernel inet_dist_use_interface {erlang_address(self.at.address)}"
         # Erlang's schedulers spin while they wait, which takes the processors from the tests when several nodes run.
         no_spinning = "+sbwt none +sbwtdcpu none +sbwtdio none"
         ctl_port = free_port()
         return inherited | {
             "HOME": str(self.directory),  # where Erlang looks for its cookie
-            "ERL_EPMD_ADDRESS": HOST,
+            "ERL_EPMD_ADDRESS": self.at.address,
             "ERL_EPMD_PORT": str(self.epmd_port),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.directory / "advanced.config"),
             "RABBITMQ_CONF_ENV_FILE": str(self.directory / "rabbitmq-env.conf"),
@@ -211,7 +212,7 @@ class PrivateRabbit(Service):
             "RABBITMQ_CONFIG_FILES": str(self.directory / "conf.d"),
             "RABBITMQ_CTL_DIST_PORT_MAX": str(ctl_port),
             "RABBITMQ_CTL_DIST_PORT_MIN": str(ctl_port),
-            "RABBITMQ_CTL_ERL_ARGS": f"{loopback_only} {no_spinning}",
+            "RABBITMQ_CTL_ERL_ARGS": f"{this_address_only} {no_spinning}",
             "RABBITMQ_DIST_PORT": str(self._distribution_port),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.directory / "enabled_plugins"),
             "RABBITMQ_GENERATED_CONFIG_DIR": str(self.directory / "generated"),
@@ -219,11 +220,12 @@ class PrivateRabbit(Service):
             "RABBITMQ_LOGS": "-",
             "RABBITMQ_MNESIA_BASE": str(self.directory / "data"),
             "RABBITMQ_NODENAME": self.node,
-            "RABBITMQ_NODE_IP_ADDRESS": HOST,
+            "RABBITMQ_NODE_IP_ADDRESS": self.at.address,
             "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_USE_LONGNAME": "false" if self.at == HERE else "true",
             "RABBITMQ_PID_FILE": str(self.directory / "pid"),
             "RABBITMQ_PLUGINS_DIR": str(self.directory / "plugins"),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{loopback_only} {no_spinning} {self._code_path()} {self._door.arguments}",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{this_address_only} {no_spinning} {self._code_path()} {self._door.arguments}",
             "RUNNING_UNDER_SYSTEMD": "true",  # makes the script become the node instead of waiting for it
         }
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import concurrent.futures
 import secrets
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from celeriac.torture.servers.rabbit import PrivateRabbit
-from celeriac.torture.servers.service import Service, Startable, wait_until
+from celeriac.torture.servers.service import HERE, Location, Service, Startable, wait_until
 
 SIZE: Final = 3
 DEADLINE_S: Final = 60.0
@@ -27,11 +28,11 @@ CUT: Final = "erlang:set_cookie('OTHER', 'a cut link'), erlang:disconnect_node('
 
 
 class ClusterNode(PrivateRabbit):
-    """One node; all of a cluster share an Erlang port mapper and a cookie."""
+    """One node; all of a cluster share a cookie and the port of the Erlang port mapper, those of one address also the mapper."""
 
-    def __init__(self, *, epmd_port: int | None, cookie: str) -> None:
-        super().__init__()
-        self._has_own_mapper = epmd_port is None
+    def __init__(self, *, epmd_port: int | None, cookie: str, at: Location) -> None:
+        super().__init__(at=at)
+        self._has_own_mapper = epmd_port is None or at != HERE
         self.epmd_port = epmd_port or self.epmd_port
         file = self.directory / ".erlang.cookie"
         file.chmod(0o600)
@@ -65,14 +66,15 @@ class PrivateRabbitCluster(Startable):
     3. Cuts the links between nodes, and restores them.
     4. Leaves nothing behind on close.
 
-    config: further lines of rabbitmq.conf, as in "cluster_partition_handling = pause_minority".  Every method blocks; none is
-    thread-safe.
+    config: further lines of rabbitmq.conf, as in "cluster_partition_handling = pause_minority".  at: where each node is.  Every
+    method blocks; none is thread-safe.
     """
 
-    def __init__(self, *, config: str = "") -> None:
+    def __init__(self, *, config: str = "", at: Sequence[Location] = (HERE,) * SIZE) -> None:
         self._cookie = secrets.token_hex(16)
-        first = ClusterNode(epmd_port=None, cookie=self._cookie)
-        self.nodes = [first, *(ClusterNode(epmd_port=first.epmd_port, cookie=self._cookie) for _ in range(SIZE - 1))]
+        first = ClusterNode(epmd_port=None, cookie=self._cookie, at=at[0])
+        others = [ClusterNode(epmd_port=first.epmd_port, cookie=self._cookie, at=place) for place in at[1:]]
+        self.nodes = [first, *others]
         lines = [f"cluster_formation.classic_config.nodes.{n} = {node.node}" for n, node in enumerate(self.nodes)]
         for node in self.nodes:
             node.configure("\n".join(["cluster_formation.peer_discovery_backend = classic_config", *lines, config]))
@@ -81,6 +83,10 @@ class PrivateRabbitCluster(Startable):
     def running(self) -> list[ClusterNode]:
         """The nodes whose processes are alive."""
         return [node for node in self.nodes if node.running]
+
+    def running_but(self, addresses: Collection[str]) -> ClusterNode:
+        """A node whose process is alive, and that is at none of these addresses."""
+        return next(node for node in self.running if node.at.address not in addresses)
 
     def start(self) -> None:
         """Start all nodes and make a cluster of them."""
@@ -114,9 +120,11 @@ class PrivateRabbitCluster(Startable):
         """The URL of a vhost with some nodes, or all of them, to be tried in turn."""
         return ";".join(node.vhost_url(vhost) for node in nodes or self.nodes)
 
-    def leader(self, vhost: str, queue: str) -> ClusterNode | None:
-        """The node on which a queue's leader is, as a running node sees it; None while the queue does not exist."""
-        name = self.running[0].evaluate(LEADER.replace("VHOST", vhost).replace("QUEUE", queue))
+    def leader(self, vhost: str, queue: str, but: Collection[str] = ()) -> ClusterNode | None:
+        """The node on which a queue's leader is, as a running node sees it that is at none of the addresses `but`; None while the
+        queue does not exist.
+        """
+        name = self.running_but(but).evaluate(LEADER.replace("VHOST", vhost).replace("QUEUE", queue))
         return next((node for node in self.nodes if node.node == name), None)
 
     def members(self, vhost: str, queue: str) -> int:

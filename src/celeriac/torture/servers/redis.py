@@ -6,7 +6,7 @@ import itertools
 import socket
 from collections.abc import Sequence
 
-from celeriac.torture.servers.service import HOST, Service, ServiceError, find_program
+from celeriac.torture.servers.service import HERE, Location, Service, ServiceError, find_program
 
 REDIS_MISSING = "redis-server not found"
 
@@ -26,11 +26,11 @@ class PrivateRedis(Service):
     name = "redis"
     databases = 16
 
-    def __init__(self, *, options: Sequence[str] = (), password: str | None = None) -> None:
+    def __init__(self, *, options: Sequence[str] = (), password: str | None = None, at: Location = HERE) -> None:
         program = find_redis()
         if program is None:
             raise ServiceError(f"{REDIS_MISSING}: install Redis")
-        super().__init__()
+        super().__init__(at)
         self._program = program
         self._options = [*options, *(["--requirepass", password] if password is not None else [])]
         self._password = password
@@ -44,19 +44,28 @@ class PrivateRedis(Service):
     def database_url(self, number: int) -> str:
         """The URL of one of the 16 databases. Beware: publish/subscribe channels are shared by them all."""
         user = f":{self._password}@" if self._password is not None else ""
-        return f"redis://{user}{HOST}:{self.port}/{number}"
+        return f"redis://{user}{self.at.address}:{self.port}/{number}"
 
     def fresh_url(self) -> str:
         """The URL of the next database in turn, emptied."""
         number = next(self._database_numbers)
-        with socket.create_connection((HOST, self.port), timeout=10) as connection:
+        with socket.create_connection((self.at.address, self.port), timeout=10) as connection:
             self._call(connection, f"SELECT {number}")
             self._call(connection, "FLUSHDB")
         return self.database_url(number)
 
     def _command(self) -> list[str]:
         persistence = ["--save", "", "--appendonly", "yes", "--appendfsync", "everysec"]
-        place = ["--bind", HOST, "--port", str(self.port), "--dir", str(self.directory)]
+        place = [
+            "--bind",
+            self.at.address,
+            "--port",
+            str(self.port),
+            "--dir",
+            str(self.directory),
+            "--protected-mode",
+            "no",
+        ]
         return [self._program, *place, *persistence, "--databases", str(self.databases), *self._options]
 
     def _answers(self, connection: socket.socket) -> bool:

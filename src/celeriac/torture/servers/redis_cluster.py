@@ -8,7 +8,7 @@ from typing import Final
 from celeriac.torture.servers.redis import PrivateRedis
 from celeriac.torture.servers.redis_call import redis_call, redis_info
 from celeriac.torture.servers.redis_sentinel import REPLICATION
-from celeriac.torture.servers.service import HOST, Startable, free_port, wait_until
+from celeriac.torture.servers.service import HOST, Service, Startable, free_port, wait_until
 
 MASTERS: Final = 3
 SLOTS: Final = 16384
@@ -78,7 +78,7 @@ class PrivateCluster(Startable):
                 return self._node(_owner_port(node, slot))
         raise AssertionError("no node of the cluster answers")
 
-    def wait_for_failover(self, slot: int, old: ClusterNode) -> ClusterNode:
+    def wait_for_failover(self, slot: int, old: Service) -> ClusterNode:
         """Return the new owner of a slot when every node that answers names it."""
         wait_until(
             lambda: self._owners(slot, old) not in (set(), {old.port}) and len(self._owners(slot, old)) == 1,
@@ -106,7 +106,7 @@ class PrivateCluster(Startable):
     def _node(self, port: int) -> ClusterNode:
         return next(node for node in self.nodes if node.port == port)
 
-    def _owners(self, slot: int, besides: ClusterNode) -> set[int]:
+    def _owners(self, slot: int, besides: Service) -> set[int]:
         ports: set[int] = set()
         for node in self.nodes:
             if node is not besides and node.running:

@@ -14,7 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Final, NamedTuple, Protocol, Self
 
 HOST = "127.0.0.1"
 START_DEADLINE_S = 60.0
@@ -22,6 +22,17 @@ STOP_DEADLINE_S = 20.0
 
 # Programs of a system service stand here on Debian and Homebrew, where an ordinary user's PATH does not look.
 SERVER_FOLDERS = ("/usr/lib/rabbitmq/bin", "/usr/local/sbin", "/usr/sbin", "/sbin", "/opt/homebrew/sbin")
+
+
+class Location(NamedTuple):
+    """Where in the network a program is."""
+
+    address: str
+    before: tuple[str, ...]
+    """Goes before its command line, to have it there."""
+
+
+HERE: Final = Location(HOST, ())
 
 
 class ServiceError(RuntimeError):
@@ -62,7 +73,7 @@ class Leader(Protocol):
 
 
 class Reaper:
-    """A shell that kills process groups and removes a directory as soon as this process closes it or dies.
+    """A shell that kills process groups, removes a directory and runs last commands as soon as this process closes it or dies.
 
     So that nothing is left even by a test run that was killed with -9: its end of the pipe closes with it.
     """
@@ -71,13 +82,16 @@ class Reaper:
         groups=
         while read -r line; do groups=$line; done
         [ -z "$groups" ] || kill -s KILL -- $groups 2>/dev/null
+        [ -z "$2" ] || eval "$2"
+        [ -n "$1" ] || exit 0
         tries=0
         until rm -rf -- "$1" 2>/dev/null || [ $tries -gt 50 ]; do tries=$((tries + 1)); sleep 0.1; done
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path | None, last: str = "") -> None:
+        self._groups: set[int] = set()
         self._shell = subprocess.Popen(
-            ["/bin/sh", "-c", self._SCRIPT, "reaper", str(directory)],
+            ["/bin/sh", "-c", self._SCRIPT, "reaper", "" if directory is None else str(directory), last],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -86,15 +100,31 @@ class Reaper:
         )
 
     def watch(self, processes: Sequence[Leader]) -> None:
-        """From now on, these are the leaders of the groups to kill."""
+        """From now on kill the groups of these leaders, too; a group is forgotten only when nobody of it is left.
+
+        A dead leader may leave members behind, even stopped ones, which nothing else would ever end.
+        """
         assert self._shell.stdin is not None
-        self._shell.stdin.write(" ".join(f"-{process.pid}" for process in processes) + "\n")
+        self._groups.update(process.pid for process in processes)
+        self._groups = {group for group in self._groups if _has_members(group)}
+        self._shell.stdin.write(" ".join(f"-{group}" for group in self._groups) + "\n")
         self._shell.stdin.flush()
 
     def close(self) -> None:
+        """Kill them now. Idempotent."""
         assert self._shell.stdin is not None
-        self._shell.stdin.close()
+        if not self._shell.stdin.closed:
+            self.watch([])  # a number of long ago may be another's by now
+            self._shell.stdin.close()
         self._shell.wait()
+
+
+def _has_members(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):  # nobody is left, or the number is another user's by now
+        return False
+    return True
 
 
 class Startable(ABC):
@@ -121,7 +151,7 @@ class Startable(ABC):
 class Service(Startable):
     """One private server.
 
-    1. Owns its port, its directory and its processes, each the leader of a process group.
+    1. Owns its port, at its location, its directory and its processes, each the leader of a process group.
     2. Starts the server and returns when it answers.
     3. Does harm to it on request: kill, freeze.
     4. Leaves nothing behind on close: no process, no file.
@@ -131,7 +161,8 @@ class Service(Startable):
 
     name: str
 
-    def __init__(self) -> None:
+    def __init__(self, at: Location = HERE) -> None:
+        self.at = at
         self.port = free_port()
         self.directory = Path(tempfile.mkdtemp(prefix=f"celeriac-{self.name}-"))
         self.log_path = self.directory / "log"
@@ -202,7 +233,7 @@ class Service(Startable):
     def _spawn(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
         with self.log_path.open("ab") as log:
             return subprocess.Popen(
-                command,
+                [*self.at.before, *command],
                 cwd=self.directory,
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
@@ -216,7 +247,7 @@ class Service(Startable):
             log = self.log_path.read_text(errors="replace")[-2000:]
             raise ServiceError(f"{self.name} ended while starting on port {self.port}; its log ends with:\n{log}")
         try:
-            with socket.create_connection((HOST, self.port), timeout=2) as connection:
+            with socket.create_connection((self.at.address, self.port), timeout=2) as connection:
                 return self._answers(connection)
         except OSError:  # not listening yet, or busy starting
             return False

@@ -46,7 +46,9 @@ class CeleriacSystem:
             lengths.pop(REVOKED_STREAM, None)
             return sum(count for name, count in lengths.items() if not name.endswith(DEAD_SUFFIX))
         with (
-            Celeriac("look", broker=place.broker_url, backend="disabled://", set_as_current=False) as app,
+            Celeriac(
+                "look", broker=place.broker_url, backend="disabled://", set_as_current=False, **place.settings
+            ) as app,
             closing(app.broker.admin()) as admin,
         ):
             depth = admin.depths([QUEUE])[0]

@@ -6,74 +6,45 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from traceback import format_exception_only
 from typing import Any
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from celeriac.client import signals, workflows
 from celeriac.client.announcing import announce_publishing
 from celeriac.client.app import Celeriac
 from celeriac.client.calls import message_from_request
-from celeriac.client.chords import uncounted
 from celeriac.client.context import Request
 from celeriac.client.current import set_current_app
 from celeriac.client.endings import announce_ending
 from celeriac.client.errbacks import call_here
 from celeriac.client.exception_info import ExceptionInfo
-from celeriac.client.execution import AnyTask, execute, execute_async
+from celeriac.client.execution import execute, execute_async
 from celeriac.client.resuming import resumable_record
 from celeriac.client.signing import check_message, sign_messages
 from celeriac.client.stamps import stamps_of
 from celeriac.core import states
-from celeriac.core.decide import Facts, decide
+from celeriac.core.decide import decide
 from celeriac.core.effects import ACK, Again, Dead, Effects, Follows, Join, Keep, Record
 from celeriac.core.headers import to_header, to_timestamp
 from celeriac.core.message import Message
 from celeriac.core.outcome import ChordEnded, Failed, Joined, OldForm, Outcome, Revoked, Succeeded, Unopened, Unrunnable
-from celeriac.core.policy import Policy
 from celeriac.core.workflow import Part
-from celeriac.exceptions import ArgumentError, BadMessage, CeleriacError, EncodeError, NotRegistered, SecurityError
+from celeriac.exceptions import BadMessage, CeleriacError, EncodeError, SecurityError
 from celeriac.wire import result_meta, task_v1, task_v2
 from celeriac.wire.signing import is_sealed
 from celeriac.worker.executor.frames import Done, Job, Progress, encode_report
+from celeriac.worker.executor.limits import shielded
+from celeriac.worker.executor.opening import Call, Opener
 from celeriac.worker.log import describe_end
 
 logger = logging.getLogger("celeriac.task")
 
 Limit = Callable[[float | None], AbstractContextManager[object]]
-
-
-class Call(Struct):
-    """A job that was opened: everything needed to run it and to say what follows."""
-
-    message: Message
-    task: AnyTask | None
-    """None when no task of this name is registered here."""
-    request: Request
-    policy: Policy
-    args: tuple[Any, ...]
-    """As they came: plain data."""
-    kwargs: dict[str, Any]
-    typed: tuple[tuple[Any, ...], dict[str, Any]]
-    """Arguments as the function takes them."""
-    facts: Facts
-    embed: task_v2.Embed
-    problem: Unrunnable | None = None
-    """Why it can't be run."""
-    quiet: bool = False
-    """Handlers, listeners and errbacks of the program are not to be called."""
-    follows: tuple[Effects, Follows] | None = None
-    """What its end leads to, once that is worked out."""
-
-    def hidden(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        """Return arguments as they may be shown: without those that the task calls sensitive."""
-        redaction = self.task.defaults.redaction if self.task is not None else None
-        return (args, kwargs) if redaction is None else redaction.hidden(args, kwargs)
 
 
 class JobRunner:
@@ -86,6 +57,7 @@ class JobRunner:
     def __init__(self, app: Celeriac, hostname: str, send: Callable[[bytes], None]) -> None:
         self._app = app
         self._hostname = hostname
+        self._opener = Opener(app, hostname)
         self._send = send
         self._random = random.Random()
         self.look_for_end: Callable[[Job], None] | None = None
@@ -102,7 +74,7 @@ class JobRunner:
             return
         started = time.perf_counter()
         try:
-            call = self._open(job)
+            call = self._opener.open(job)
             outcome = self._settled_before(job, call)
             if outcome is None:
                 assert call.task is not None
@@ -110,7 +82,7 @@ class JobRunner:
                 work_out = partial(self._work_out, job, call)
                 outcome = execute(call.task, call.request, *call.typed, limit(call.policy.soft_time_limit_s), work_out)
             report = self._conclude(job, call, outcome, time.perf_counter() - started)
-            _let_go(getattr(outcome, "exc", None))
+            _let_go(call, outcome)
         except BaseException as error:
             report = self._defect(job, error)
         self._send(report)
@@ -122,7 +94,7 @@ class JobRunner:
             return
         started = time.perf_counter()
         try:
-            call = self._open(job)
+            call = self._opener.open(job)
             outcome = self._settled_before(job, call)
             if outcome is None:
                 assert call.task is not None
@@ -135,7 +107,7 @@ class JobRunner:
                     partial(self._work_out, job, call),
                 )
             report = self._conclude(job, call, outcome, time.perf_counter() - started)
-            _let_go(getattr(outcome, "exc", None))
+            _let_go(call, outcome)
         except BaseException as error:
             report = self._defect(job, error)
         self._send(report)
@@ -147,7 +119,7 @@ class JobRunner:
         try:
             old = task_v1.as_it_came(job.message)
             check_message(self._app, old)
-            new = task_v1.upgrade(old, self._app.settings.accept_content, **self._limits())
+            new = self._opener.upgraded(old)
             eta = to_timestamp(new.headers["eta"], "eta")
             if eta is not None and eta > self._app.time_source.time():
                 new.not_before = eta
@@ -159,93 +131,10 @@ class JobRunner:
         except BaseException as error:
             return self._defect(job, error)
 
-    def _limits(self) -> dict[str, int]:
-        settings = self._app.settings
-        return {
-            "max_bytes": settings.task_message_unfolded_max_bytes,
-            "max_containers": settings.task_message_max_containers,
-        }
-
-    def _open(self, job: Job) -> Call:
-        """Read the body and find the task; what is wrong with either becomes the call's `problem`."""
-        message = job.message
-        task = self._app.tasks.get(message.task)
-        problem: Unrunnable | None = None
-        args: tuple[Any, ...] = ()
-        kwargs: dict[str, Any] = {}
-        typed: tuple[tuple[Any, ...], dict[str, Any]] | None = None
-        embed: task_v2.Embed | None = None
-        try:
-            if not isinstance(job.ending, Unopened):
-                check_message(self._app, message, is_over=job.ending is not None)
-            read_args, kwargs, embed = task_v2.decode_body(
-                message, self._app.settings.accept_content, keys=self._app.content.keys, **self._limits()
-            )
-            args = tuple(read_args)
-            if task is None:
-                raise NotRegistered(
-                    message.task,
-                    "import its module in this worker (include=), or start one that has it and retry the dead letter",
-                )
-            if embed.chord is not None and not self._app.backend.counts_chords:
-                raise uncounted(self._app)
-            task.check_arguments(args, kwargs)
-            if task.conversion is not None:
-                typed = task.conversion.load_arguments(args, kwargs)
-        except (CeleriacError, ArgumentError) as error:
-            if isinstance(error, ArgumentError) and task is not None and task.defaults.redaction is not None:
-                error = ArgumentError(task.defaults.redaction.scrubbed(str(error), args, kwargs))
-            problem = Unrunnable(error, f"{type(error).__name__}: {error}")
-        unread = embed is None
-        if embed is None:
-            embed = task_v2.Embed()
-        request = Request.from_message(
-            message,
-            args,
-            kwargs,
-            embed,
-            hostname=self._hostname,
-            redelivered=job.redelivered,
-            priority_of=self._app.amqp.from_wire,
-        )
-        request.owner = task
-        facts = self._facts(task, message, embed)
-        if unread:
-            facts.in_chord = workflows.may_be_member(self._app, message)
-        return Call(
-            message=message,
-            task=task,
-            request=request,
-            policy=_policy_of(task, message),
-            args=args,
-            kwargs=kwargs,
-            typed=typed or (args, kwargs),
-            facts=facts,
-            embed=embed,
-            problem=problem,
-            quiet=job.quiet,
-        )
-
-    def _facts(self, task: AnyTask | None, message: Message, embed: task_v2.Embed) -> Facts:
-        headers = message.headers
-        ignored = headers.get("ignore_result")
-        if ignored is None:
-            ignored = task.ignore_result if task is not None else self._app.settings.task_ignore_result
-        return Facts(
-            id=message.id,
-            root_id=headers.get("root_id") or message.id,
-            retries=headers.get("retries") or 0,
-            callbacks=embed.callbacks or [],
-            errbacks=embed.errbacks or [],
-            chain=embed.chain or [],
-            ignore_result=bool(ignored),
-            in_chord=embed.chord is not None and self._app.backend.counts_chords,
-            group_id=headers.get("group") or "",
-            group_index=headers.get("group_index"),
-        )
-
     def _settled_before(self, job: Job, call: Call) -> Outcome | None:
         """Return the end of a job that is not to be run, after telling handlers and listeners of it."""
+        if job.ending is None and call.problem is None:
+            return None
         assert not isinstance(job.ending, OldForm), "which is sent anew, and never opened as a call"
         if isinstance(job.ending, Joined):
             return workflows.read_chord(self._app, job.ending, call.embed.chord)
@@ -278,7 +167,9 @@ class JobRunner:
         assert call.task is not None
 
         def store(state: str, meta: Any) -> None:
-            self._send(encode_report(Progress(job.number, self._record(call, Keep(state, meta)))))
+            report = encode_report(Progress(job.number, self._record(call, Keep(state, meta))))
+            with shielded():
+                self._send(report)
 
         call.request.report = store
         if call.task.track_started and not call.facts.ignore_result:
@@ -376,6 +267,23 @@ class JobRunner:
         app = self._app
         effects = decide(call.policy, call.facts, outcome, app.time_source.time(), self._random.random())
         follows = Follows()
+        if effects.invoke or effects.again is not None:
+            self._send_on(call, outcome, effects, follows)
+        if effects.keep is not None:
+            follows.records.append(self._record(call, effects.keep))
+            if effects.keep.state == states.FAILURE:
+                resumable = resumable_record(app, call.message, call.request, effects)
+                follows.records += [resumable] if resumable is not None else []
+        for keep in effects.foregone:
+            follows.records.append(workflows.foregone_record(app, keep, call.request))
+        if effects.joins:
+            follows.parts += [workflows.part_of(app, join, call.message.content_type) for join in effects.joins]
+        follows.closes += effects.closes
+        return effects, follows
+
+    def _send_on(self, call: Call, outcome: Outcome, effects: Effects, follows: Follows) -> None:
+        """Put the messages that an end leads to among what follows."""
+        app = self._app
         for index, invoke in enumerate(effects.invoke):
             if call_here(app, invoke, workflows.failed_request(call.request, invoke), quiet=call.quiet):
                 continue
@@ -389,16 +297,6 @@ class JobRunner:
         for message in follows.publish:
             announce_publishing(message)
         sign_messages(app, follows.publish)
-        if effects.keep is not None:
-            follows.records.append(self._record(call, effects.keep))
-        for keep in effects.foregone:
-            follows.records.append(workflows.foregone_record(app, keep, call.request))
-        if (resumable := resumable_record(app, call.message, call.request, effects)) is not None:
-            follows.records.append(resumable)
-        if effects.joins:
-            follows.parts += [workflows.part_of(app, join, call.message.content_type) for join in effects.joins]
-        follows.closes += effects.closes
-        return effects, follows
 
     def _again(self, call: Call, again: Again) -> Message:
         if again.options and call.task is not None:
@@ -466,23 +364,15 @@ class JobRunner:
         )
 
 
-def _let_go(exc: BaseException | None) -> None:
-    """Take the tracebacks from an error that has been told, so that what stood in the task's frames is freed at once.
+def _let_go(call: Call, outcome: Outcome) -> None:
+    """Undo the circles in what is left of a job, so that it is freed at once: otherwise only the garbage collector would, in its own time.
 
-    They hold the frames that hold the error: only the garbage collector would free them, in its own time.
+    A request holds the function that reports for it.  The traceback of an error that has been told holds what stood in the task's frames.
     """
-    errors = [exc]
+    call.request.report = None
+    errors: list[BaseException | None] = [getattr(outcome, "exc", None)]
     while errors:
         error = errors.pop()
         if error is not None and error.__traceback__ is not None:
             error.__traceback__ = None
             errors += (error.__cause__, error.__context__, *getattr(error, "exceptions", ()))
-
-
-def _policy_of(task: AnyTask | None, message: Message) -> Policy:
-    """Return the task's policy, with the time limits that this very call asks for."""
-    policy = task.policy if task is not None else Policy()
-    limits = message.headers.get("timelimit")
-    if not limits or limits == [None, None]:
-        return policy
-    return policy.with_limits(hard_s=limits[0], soft_s=limits[1])

@@ -13,7 +13,7 @@ from celeriac.client import signals
 from celeriac.client.app import Celeriac
 from celeriac.client.current import set_current_app
 from celeriac.worker.executor import async_, process, thread
-from celeriac.worker.executor.cancelling import SOFT, STOP_SIGNALS, ignore_stop_signal
+from celeriac.worker.executor.cancelling import STOP_SIGNALS, ignore_stop_signal
 from celeriac.worker.executor.frames import Started, encode_report
 from celeriac.worker.executor.job import JobRunner
 
@@ -26,12 +26,7 @@ def sender(reports: socket.socket) -> Callable[[bytes], None]:
 
     def send(data: bytes) -> None:
         with lock:
-            # A soft limit must not strike in the middle: half a report would spoil all that follow.
-            masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM, SOFT})
-            try:
-                reports.sendall(data)
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, masked)
+            reports.sendall(data)
 
     return send
 

@@ -20,6 +20,7 @@ MAX_DEPTH: Final = 64
 
 _U32 = struct.Struct(">I")
 _read_u32 = _U32.unpack_from
+_read_i32 = struct.Struct(">i").unpack_from
 _write_u32 = _U32.pack
 
 _TRUE, _FALSE, _VOID = b"t\x01", b"t\x00", b"V"
@@ -37,14 +38,13 @@ _FIXED: Final[dict[int, tuple[int, Callable[[bytes, int], tuple[Any, ...]]]]] = 
     }.items()
 }  # fmt: skip
 
-_S, _V, _T_BOOL, _F, _A, _X, _TIME, _DEC = (ord(letter) for letter in "SVtFAxTD")
+_S, _V, _INT, _T_BOOL, _F, _A, _X, _TIME, _DEC = (ord(letter) for letter in "SVItFAxTD")
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=4096)
-def short_string(text: str) -> bytes:
+def short_text(text: str) -> bytes:
     """Write text of at most 255 bytes with its length before it."""
     try:
         data = text.encode("utf-8", "surrogateescape")
@@ -53,6 +53,10 @@ def short_string(text: str) -> bytes:
     if len(data) > 255:
         raise CodecError(f"{text[:40]!r}... has {len(data)} bytes; AMQP allows 255 for names and keys")
     return bytes((len(data),)) + data
+
+
+short_string = lru_cache(maxsize=4096)(short_text)
+"""The same for names, which come again and again."""
 
 
 def long_string(data: bytes) -> bytes:
@@ -144,18 +148,35 @@ def _decimal(value: Decimal) -> bytes:
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=4096)
-def _name(data: bytes) -> str:
+def _text(data: bytes) -> str:
     # Not all brokers' clients keep to UTF-8 in names; a name must not make a message unreadable.
     return data.decode("utf-8", "surrogateescape")
 
 
+_name = lru_cache(maxsize=4096)(_text)
+
+
 def read_short_string(data: bytes, position: int) -> tuple[str, int]:
-    """Return the short string at `position` and the position after it."""
+    """Return the short string at `position`, a name that comes again and again, and the position after it."""
     end = position + 1 + data[position]
     if end > len(data):
         raise CodecError("a short string ends before its length")
     return _name(data[position + 1 : end]), end
+
+
+def read_short_text(data: bytes, position: int) -> tuple[str, int]:
+    """As `read_short_string`, for a text that is another one each time: it would drive names out of what is remembered."""
+    end = position + 1 + data[position]
+    if end > len(data):
+        raise CodecError("a short string ends before its length")
+    return _text(data[position + 1 : end]), end
+
+
+@lru_cache(maxsize=4096)
+def read_route(data: bytes) -> tuple[str, str]:
+    """Return the exchange and the routing key in these bytes."""
+    exchange, position = read_short_string(data, 0)
+    return exchange, read_short_string(data, position)[0]
 
 
 def read_long_string(data: bytes, position: int) -> tuple[bytes, int]:
@@ -191,19 +212,21 @@ def read_table(data: bytes, position: int, depth: int = 0) -> tuple[dict[str, An
         after = position + 1 + data[position]
         key = _name(data[position + 1 : after])
         letter = data[after]
-        position = after + 1
         if letter == _S:  # the commonest first
-            after = position + 4 + _read_u32(data, position)[0]
-            text = data[position + 4 : after]
+            position = after + 5 + _read_u32(data, after + 1)[0]
+            text = data[after + 5 : position]
             try:
                 table[key] = text.decode()
             except UnicodeDecodeError:
                 table[key] = text
-            position = after
+        elif letter == _INT:
+            table[key], position = _read_i32(data, after + 1)[0], after + 5
+        elif letter == _T_BOOL:
+            table[key], position = data[after + 1] != 0, after + 2
         elif letter == _V:
-            table[key] = None
+            table[key], position = None, after + 1
         else:
-            table[key], position = _read_value(letter, data, position, depth)
+            table[key], position = _read_value(letter, data, after + 1, depth)
     if position != end:
         raise CodecError("a value reaches over the end of its table")
     return table, end

@@ -5,17 +5,26 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
-from celeriac.transports.amqp.protocol.codec import encode_table, read_short_string, read_table, short_string
+from celeriac.transports.amqp.protocol.codec import (
+    encode_table,
+    read_short_string,
+    read_short_text,
+    read_table,
+    short_string,
+    short_text,
+)
 from celeriac.transports.amqp.protocol.errors import CodecError
 
-_TEXT, _BYTE, _TABLE, _TIME = range(4)
+_NAME, _TEXT, _BYTE, _TABLE, _TIME = range(5)
+# A name is one of few, and remembered; a text is another one in each message.
 
 # Name, flag, kind, in the order of the wire.
 _FIELDS: Final = (
-    ("content_type", 1 << 15, _TEXT),
-    ("content_encoding", 1 << 14, _TEXT),
+    ("content_type", 1 << 15, _NAME),
+    ("content_encoding", 1 << 14, _NAME),
     ("headers", 1 << 13, _TABLE),
     ("delivery_mode", 1 << 12, _BYTE),
     ("priority", 1 << 11, _BYTE),
@@ -56,6 +65,8 @@ def encode_properties(values: Mapping[str, Any], headers: bytes | None = None) -
             continue
         flags |= flag
         if kind == _TEXT:
+            parts.append(short_text(value if type(value) is str else str(value)))
+        elif kind == _NAME:
             parts.append(short_string(value if type(value) is str else str(value)))
         elif kind == _BYTE:
             if not isinstance(value, int) or not 0 <= value <= 255:
@@ -91,18 +102,22 @@ def split_properties(data: bytes) -> tuple[dict[str, Any], bytes]:
     return _read(data, decode_headers=False)
 
 
+@lru_cache(maxsize=256)
+def _fields_of(flags: int) -> tuple[tuple[str, int], ...]:
+    if flags & 3:
+        raise CodecError("properties with flags that AMQP 0-9-1 does not know")
+    return tuple((name, kind) for name, flag, kind in _FIELDS if flags & flag)
+
+
 def _read(data: bytes, *, decode_headers: bool) -> tuple[dict[str, Any], bytes]:
     values: dict[str, Any] = {}
     raw_headers = b"\x00\x00\x00\x00"
     try:
-        flags = _FLAGS.unpack_from(data)[0]
-        if flags & 3:
-            raise CodecError("properties with flags that AMQP 0-9-1 does not know")
         position = 2
-        for name, flag, kind in _FIELDS:
-            if not flags & flag:
-                continue
+        for name, kind in _fields_of(_FLAGS.unpack_from(data)[0]):
             if kind == _TEXT:
+                values[name], position = read_short_text(data, position)
+            elif kind == _NAME:
                 values[name], position = read_short_string(data, position)
             elif kind == _TABLE:
                 if decode_headers:

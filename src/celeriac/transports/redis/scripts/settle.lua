@@ -4,7 +4,8 @@
 --
 -- KEYS: claims, queues
 -- ARGV: the result backend's database and the broker's, celeriac-chords, what the keys of chords begin with, 1 if parts stand
---       in order (all five empty if results are not stored here), seconds that dead letters are kept, then for each
+--       in order (all five empty if results are not stored here), seconds that dead letters are kept, the number of claims that
+--       are done with and from which nothing follows, and their tags, then for each other
 --       settlement: its tag; if it has to do with chords: a J, the number of parts and for each what join.lua takes, the
 --       number of chords that are closed with it and for each the group id; its verdict with what that needs
 --           A                                  done with
@@ -12,11 +13,12 @@
 --           D  dead  dead-times  id  reason    parked
 --       the number of follow-ups and for each: list, envelope, queue, delayed set and time (both empty: no delay);
 --       the number of results and for each: key, seconds that it is kept (0: for ever), document
--- Returns the numbers (1..) of the settlements whose claim is no longer there, and {number, group id} of each that waits.
+-- Returns the numbers (1.., in the order of ARGV) of the settlements whose claim is no longer there, and {number, group id} of each that waits.
 
 local claims, queues = KEYS[1], KEYS[2]
 local backend_db, broker_db, chords, head, in_order, keep_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local at = 7
+local first_plain = 8
+local at = first_plain + tonumber(ARGV[7])
 
 local function following()
   local argument = ARGV[at]
@@ -129,7 +131,7 @@ local function settle()
 end
 
 local answers = {}
-local number = 0
+local number = tonumber(ARGV[7])
 while at <= #ARGV do
   number = number + 1
   local outcome = settle()
@@ -137,6 +139,12 @@ while at <= #ARGV do
     answers[#answers + 1] = number
   elseif outcome ~= true then
     answers[#answers + 1] = {number, outcome}
+  end
+end
+-- Last, because a command that fails above makes the caller repeat the whole batch.
+for i = first_plain, first_plain + ARGV[7] - 1 do
+  if redis.call('HDEL', claims, ARGV[i]) == 0 then
+    answers[#answers + 1] = i - first_plain + 1
   end
 end
 return answers
