@@ -45,7 +45,7 @@ test: $(STAMP)  ## run all tests; private Redis and RabbitMQ are started where t
 	@$(BIN)/python tools/run_tests.py $(ARGS)
 
 .PHONY: bench
-bench: $(STAMP)  ## measure throughput and latency, beside Celery's
+bench: $(STAMP)  ## measure beside other task queues and the broker's own limit (ARGS="--short", "--guard", "--help")
 	@$(BIN)/python -m bench $(ARGS)
 
 .PHONY: torture

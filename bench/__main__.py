@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import signal
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table as RichTable
 
-from bench import environments, servers
+from bench import markdown, record, servers, svg
 from bench.campaign import Campaign
-from bench.catalogue import DEFAULT, SYSTEMS, System
+from bench.catalogue import DEFAULT, SYSTEMS
+from bench.choice import choose, possible
+from bench.goals import GOALS, GUARD_COUNTS, GUARD_SYSTEMS, GUARDED, judge
 from bench.progress import Progress
-from bench.report import Baselines, Table, make_table
+from bench.report import BASELINES, Report, Table, goals_table
+from bench.screen import Screen
 from bench.workloads import WORKLOADS
 from bench.workloads.base import Workload
 
@@ -31,125 +27,111 @@ Examples:
   make bench ARGS="--list"
   make bench ARGS="-w drain -s celeriac-redis -s bare-redis -s dramatiq-redis -n 20000 -r 5"
   make bench ARGS="--short --json figures.json"
+  make bench ARGS="--from figures.json --markdown docs/benchmarks.md --svg docs/benchmarks"
+  make bench ARGS="--guard"
 """
-WIDTH = 200
-"""Columns of the tables where no terminal says otherwise: no figure is ever cut."""
+FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command(epilog=EXAMPLES)
 @click.option("-w", "--workload", "workloads", multiple=True, metavar="NAME", help="Default: those marked by --list.")
 @click.option("-s", "--system", "systems", multiple=True, metavar="NAME", help="Default: those marked by --list.")
 @click.option("-n", "--tasks", "count", type=click.IntRange(min=20), help="Tasks of a round, for every workload.")
-@click.option("-r", "--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Rounds of each.")
+@click.option(
+    "-r", "--rounds", type=click.IntRange(min=1), help="Rounds of each. Default: 3, or 1 where one takes long."
+)
 @click.option("--short", is_flag=True, help="Fewer tasks: to see that all works, rather than to measure.")
+@click.option(
+    "-b",
+    "--baseline",
+    "baselines",
+    multiple=True,
+    type=click.Choice(list(BASELINES)),
+    help="What figures are set beside, on the same broker. Default: all.",
+)
 @click.option("--list", "listing", is_flag=True, help="Say what can be measured, and with what.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write every figure there.")
+@click.option("--guard", is_flag=True, help="Only compare with the bare loop, and fail if a ratio has fallen too low.")
+@click.option("--json", "json_file", type=FILE, help="Write every figure there.")
+@click.option("--from", "told", type=FILE, multiple=True, help="Measure nothing: report what --json has written there.")
+@click.option(
+    "--markdown", "markdown_file", type=FILE, help="Write the tables there, between the marks if it has them."
+)
+@click.option("--svg", "svg_directory", type=click.Path(file_okay=False, path_type=Path), help="Write charts there.")
 def main(
     workloads: tuple[str, ...],
     systems: tuple[str, ...],
     count: int | None,
-    rounds: int,
+    rounds: int | None,
     short: bool,
+    baselines: tuple[str, ...],
     listing: bool,
+    guard: bool,
     json_file: Path | None,
+    told: tuple[Path, ...],
+    markdown_file: Path | None,
+    svg_directory: Path | None,
 ) -> None:
     """Measure on private brokers, round after round with the systems taking turns; nothing is left running."""
     signal.signal(signal.SIGTERM, _stop)
-    console, errors = Console(), Console(stderr=True)
-    if not console.is_terminal:
-        console.width = WIDTH
+    errors = Console(stderr=True)
+    progress = Progress(errors)
+    screen = Screen()
     if listing:
-        return _list(console)
-    chosen = _chosen("system", SYSTEMS, systems) or list(DEFAULT)
-    wanted = _chosen("workload", WORKLOADS, workloads) or [one for one in WORKLOADS.values() if one.default]
-    campaign = Campaign(
-        wanted,
-        _possible(chosen, bool(systems), errors),
-        {one.name: count or (one.short_count if short else one.count) for one in wanted},
-        rounds,
-    )
-    steps = [(one.name, system.name) for one in wanted for _ in range(rounds) for system in campaign.systems]
-    began_at = datetime.now(UTC)
+        screen.list_all()
+        sys.exit()
+    records: list[record.Record]
+    if told:
+        campaign, records = record.read(told)
+    else:
+        default_systems = [SYSTEMS[name] for name in GUARD_SYSTEMS] if guard else DEFAULT
+        default_workloads = [one for one in WORKLOADS.values() if (one.name in GUARD_COUNTS if guard else one.default)]
+        wanted = choose("workload", WORKLOADS, workloads, default_workloads)
+        chosen = choose("system", SYSTEMS, systems, default_systems)
+        usual = GUARD_COUNTS if guard else {}
+        counts = {one.name: one.short_count if short else usual.get(one.name, one.count) for one in wanted}
+        campaign = Campaign(
+            wanted,
+            possible(chosen, bool(systems), progress.say),
+            counts if count is None else dict.fromkeys(counts, count),
+            {one.name: rounds or one.rounds for one in wanted},
+        )
+    report = Report(campaign.systems, campaign.figures, baselines or tuple(BASELINES))
+    tables: list[Table] = []
 
     def show(workload: Workload) -> None:
-        count = campaign.counts[workload.name]
-        table = make_table(workload, count, campaign.systems, campaign.figures, Baselines())
+        table = report.workload(workload, campaign.counts[workload.name])
         if table is not None:
-            _print(console, table)
+            tables.append(table)
+            screen.show(table)
 
-    with servers.Servers() as brokers, Progress(errors, steps) as progress:
-        campaign.play(brokers, progress, show)
-    if json_file is not None:
-        json_file.write_text(json.dumps(_as_json(campaign, began_at), indent=2) + "\n")
+    if told:
+        for workload in campaign.workloads:
+            show(workload)
+    else:
+        began_at = datetime.now(UTC)
+        brokers = servers.Servers()
+        try:
+            with brokers, progress:
+                campaign.play(brokers, progress, show)
+        finally:  # what was measured before it was stopped is not lost
+            records = [record.make(campaign, began_at, brokers.versions)]
+            if json_file is not None:
+                record.write(records[0], json_file)
+    judged = list(judge(GUARDED if guard else GOALS, campaign.systems, campaign.figures))
+    goals = goals_table("Bounds of the guard" if guard else "Goals", judged)
+    if goals.rows:
+        tables.append(goals)
+        screen.show(goals)
+    charts = []
+    if svg_directory is not None:
+        charts = list(svg.write(svg_directory, campaign.workloads, campaign.systems, campaign.figures))
+    if markdown_file is not None:
+        about = [line for one in records for line in record.about(one)]
+        markdown.write(markdown.render(about, tables, charts, markdown_file), markdown_file)
     if campaign.failures:
-        errors.print(f"{len(campaign.failures)} rounds failed, see above")
+        progress.say(f"{len(campaign.failures)} rounds failed, see above")
+    if campaign.failures or (guard and not all(verdict.met for verdict in judged)):
         sys.exit(1)
-
-
-def _chosen(what: str, known: Any, names: Sequence[str]) -> list[Any]:
-    for name in names:
-        if name not in known:
-            raise click.UsageError(f"there is no {what} {name!r}; there are: {', '.join(known)}")
-    return [known[name] for name in dict.fromkeys(names)]
-
-
-def _possible(chosen: Sequence[System], by_name: bool, errors: Console) -> list[System]:
-    """Return those of the systems that can be measured here; what is not, and was asked for by name, is an error."""
-    left_out: dict[str, str] = {}
-    for broker in dict.fromkeys(system.broker for system in chosen):
-        if servers.missing(broker):
-            left_out |= {system.name: f"no server program for {broker}" for system in chosen if system.broker == broker}
-    for library in dict.fromkeys(system.library for system in chosen if system.name not in left_out):
-        if not environments.is_ready(library):
-            errors.print(f"building the environment of {library} under {environments.ENVIRONMENTS} ...")
-            try:
-                environments.build(library)
-            except environments.EnvironmentFailed as error:
-                left_out |= {system.name: str(error) for system in chosen if system.library == library}
-    for name, why in left_out.items():
-        errors.print(f"{name} is left out: {why}", markup=False, soft_wrap=True)
-    possible = [system for system in chosen if system.name not in left_out]
-    if left_out and (by_name or not possible):
-        sys.exit(1)
-    return possible
-
-
-def _list(console: Console) -> None:
-    console.print("Workloads (* by default):")
-    for workload in WORKLOADS.values():
-        console.print(f" {'*' if workload.default else ' '} {workload.name:<28} {workload.title}", highlight=False)
-    console.print("Systems (* by default):")
-    for system in SYSTEMS.values():
-        pins = ", ".join(f"{package} {version}" for package, version in environments.versions(system.library))
-        console.print(f" {'*' if system in DEFAULT else ' '} {system.name:<28} {pins}", highlight=False, soft_wrap=True)
-
-
-def _print(console: Console, table: Table) -> None:
-    shown = RichTable(title=table.title, title_justify="left", box=SIMPLE_HEAD)
-    for number, column in enumerate(table.columns):
-        shown.add_column(column, justify="right" if number else "left", no_wrap=True)
-    for row in table.rows:
-        shown.add_row(*row)
-    console.print(shown)
-    for note in table.notes:
-        console.print(f"  {note}", highlight=False)
-
-
-def _as_json(campaign: Campaign, began_at: datetime) -> dict[str, Any]:
-    libraries = dict.fromkeys(system.library for system in campaign.systems)
-    return {
-        "began_at": began_at.isoformat(),
-        "machine": {
-            "processors": os.cpu_count(),
-            "system": platform.platform(),
-            "python": platform.python_version(),
-            "load": os.getloadavg(),
-        },
-        "versions": {library: dict(environments.versions(library)) for library in libraries},
-        "counts": campaign.counts,
-        "rounds": campaign.figures.as_json(),
-        "failures": campaign.failures,
-    }
 
 
 def _stop(_number: int, _frame: object) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from bench.client import BATCH, CALLERS, Client, delays
+from bench.client import BATCH, CALLERS, Client, Unsupported, delays
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -22,6 +22,9 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 class AsyncClient(Client):
     """A client of coroutines, in one event loop that lives as long as it."""
+
+    fetchers = CALLERS
+    """Coroutines that wait for results at a time."""
 
     def __init__(self) -> None:
         self._runner = asyncio.Runner(loop_factory=_loop_factory())
@@ -40,7 +43,7 @@ class AsyncClient(Client):
         """As `send_later`."""
         self._lacks("delayed tasks")
 
-    async def asend_many(self, task: str, calls: Sequence[Sequence[Any]]) -> None:
+    async def asend_many(self, task: str, calls: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
         """As `send_many`."""
         self._lacks("a batch call")
 
@@ -81,9 +84,13 @@ class AsyncClient(Client):
         self._run(self._shared_out(count, lambda _number: self.asend("noop", time.monotonic())))
 
     def round_trip(self, count: int) -> None:
-        """Send from `CALLERS` coroutines, then wait for all results from as many."""
-        handles = self._run(self._shared_out(count, lambda number: self.asend("answer", number)))
-        self.check(count, self._run(self._shared_out(count, lambda number: self.avalue(handles[number]))))
+        """Send in a batch, or else from `CALLERS` coroutines, then wait for all results from `fetchers`."""
+        try:
+            handles = self._run(self.asend_many("answer", [(number,) for number in range(count)]))
+        except Unsupported:
+            handles = self._run(self._shared_out(count, lambda number: self.asend("answer", number)))
+        fetching = self._shared_out(count, lambda number: self.avalue(handles[number]), self.fetchers)
+        self.check(count, self._run(fetching))
 
     def paced(self, count: int, rate_per_s: float) -> None:
         """As for all clients."""
@@ -113,12 +120,14 @@ class AsyncClient(Client):
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self._runner.run(work)
 
-    async def _shared_out(self, count: int, call: Callable[[int], Coroutine[Any, Any, Any]]) -> list[Any]:
+    async def _shared_out(
+        self, count: int, call: Callable[[int], Coroutine[Any, Any, Any]], callers: int = CALLERS
+    ) -> list[Any]:
         found: list[Any] = [None] * count
 
         async def caller(first: int) -> None:
-            for number in range(first, count, CALLERS):
+            for number in range(first, count, callers):
                 found[number] = await call(number)
 
-        await asyncio.gather(*(caller(first) for first in range(min(CALLERS, count))))
+        await asyncio.gather(*(caller(first) for first in range(min(callers, count))))
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -21,34 +22,43 @@ class Campaign:
     systems: Sequence[System]
     counts: dict[str, int]
     """Workload -> tasks of a round."""
-    rounds: int
+    rounds: dict[str, int]
+    """Workload -> rounds."""
     figures: Figures = field(default_factory=Figures)
     failures: list[str] = field(default_factory=list)
     """What went wrong, a sentence each."""
+    _lacking: set[tuple[str, str]] = field(default_factory=set)
+    """Workloads and systems that do not have what they want."""
 
     def play(self, servers: Servers, progress: Progress, done: Callable[[Workload], None]) -> None:
         """Measure everything; `done` is told of each workload when its rounds are over.
 
         A system that fails is told of, and goes on with the next round; one that lacks what a workload wants is left out of it.
         """
-        lacking: set[tuple[str, str]] = set()
-        for workload in self.workloads:
-            for number in range(1, self.rounds + 1):
-                for system in self.systems:
-                    with progress.step(workload.name, system.name, number):
-                        if (workload.name, system.name) not in lacking:
-                            try:
-                                self._measure(workload, system, number, servers)
-                            except Lacking:
-                                lacking.add((workload.name, system.name))
-                            except (RunFailed, AssertionError) as error:
-                                self._failed(workload, system, number, error, progress)
-            done(workload)
+        steps = [
+            (workload, number, system)
+            for workload in self.workloads
+            for number in range(1, self.rounds[workload.name] + 1)
+            for system in self.systems
+        ]
+        progress.expect([(workload.name, system.name) for workload, _, system in steps])
+        for workload, number, system in steps:
+            with progress.step((workload.name, system.name), number):
+                try:
+                    self._measure(workload, system, number, servers)
+                except Exception as error:  # whatever it is: two hours of other figures are not to be lost by it
+                    told = str(error) if isinstance(error, RunFailed) else traceback.format_exc()
+                    self.failures.append(f"{workload.name} with {system.name}, round {number}: {told}")
+                    progress.say(self.failures[-1])
+            if number == self.rounds[workload.name] and system is self.systems[-1]:
+                done(workload)
 
     def _measure(self, workload: Workload, system: System, number: int, servers: Servers) -> None:
-        values = workload.measure(system, servers, workload.count_for(system, self.counts[workload.name]))
-        self.figures.add(workload.name, system.name, number, values)
-
-    def _failed(self, workload: Workload, system: System, number: int, error: Exception, progress: Progress) -> None:
-        self.failures.append(f"{workload.name} with {system.name}, round {number}: {error}")
-        progress.say(self.failures[-1])
+        if (workload.name, system.name) in self._lacking:
+            return
+        try:
+            values = workload.measure(system, servers, workload.count_for(system, self.counts[workload.name]))
+        except Lacking:
+            self._lacking.add((workload.name, system.name))
+        else:
+            self.figures.add(workload.name, system.name, number, values)

@@ -9,9 +9,11 @@ from typing import Any, Final
 from bench import commands
 
 REDIS, RABBITMQ, SQLITE = "redis", "rabbitmq", "sqlite"
+RPC: Final = "rpc://"
 OURS: Final = "celeriac"
 BARE: Final = "bare"
-THREAD, ASYNC = "thread", "async"
+THREAD, ASYNC, LATER, RESULTS = "thread", "async", "later", "results"
+"""Kinds of tasks that a workload may want, see `bench.shape`; `later`: with a delay; `results`: with results that are kept."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class System:
 
 
 def _celeriac(name: str, broker: str, options: Mapping[str, Any] | None = None, **more: Any) -> System:
-    backend = "rpc://" if broker == RABBITMQ else ""
+    backend = RPC if broker == RABBITMQ else ""
     return System(name, OURS, broker, commands.celeriac, options or {}, backend, (THREAD, ASYNC), **more)
 
 
@@ -78,7 +80,7 @@ def _celery(name: str, broker: str, pool: str = "prefork", safe: bool = False, *
         broker,
         commands.celery,
         {"pool": pool, "settings": settings},
-        "rpc://" if broker == RABBITMQ else "",
+        RPC if broker == RABBITMQ else "",
         (THREAD,) if pool == "threads" else (),
         **more,
     )
@@ -95,8 +97,8 @@ _ALL: Final[tuple[System, ...]] = (
     _celeriac("celeriac-rabbitmq-classic", RABBITMQ, {"task_default_queue_type": "classic"}, default=False),
     _celeriac("celeriac-sqlite", SQLITE),
     _bare("bare-redis", REDIS, portion=5),
-    _bare("bare-rabbitmq", RABBITMQ),
-    _bare("bare-rabbitmq-classic", RABBITMQ, {"classic": True}, default=False),
+    _bare("bare-rabbitmq", RABBITMQ, portion=2),
+    _bare("bare-rabbitmq-classic", RABBITMQ, {"classic": True}, portion=2, default=False),
     _celery("celery-redis", REDIS, portion=0.25),
     _celery("celery-redis-safe", REDIS, safe=True, portion=0.25, default=False),
     _celery("celery-redis-threads", REDIS, "threads", portion=0.25),
@@ -116,6 +118,17 @@ _ALL: Final[tuple[System, ...]] = (
         REDIS,
         default=False,
     ),
+    System("taskiq-list", "taskiq", REDIS, commands.taskiq, {"broker": "list"}, io=(THREAD, ASYNC)),
+    System("taskiq-stream", "taskiq", REDIS, commands.taskiq, {"broker": "stream"}, io=(THREAD, ASYNC)),
+    System("taskiq-rabbitmq", "taskiq", RABBITMQ, commands.taskiq, {"broker": "amqp"}, REDIS, (THREAD, ASYNC)),
+    System("huey-process", "huey", REDIS, commands.huey, {"worker": "process"}),
+    System("huey-thread", "huey", REDIS, commands.huey, {"worker": "thread"}, io=(THREAD,)),
+    System("rq", "rq", REDIS, commands.rq, {"worker": "rq.worker.Worker"}, portion=0.1),
+    System("rq-simple", "rq", REDIS, commands.rq, {"worker": "rq.worker.SimpleWorker"}, portion=0.25),
+    System("saq", "saq", REDIS, commands.saq, io=(ASYNC,), portion=0.5),
+    System("streaq", "streaq", REDIS, commands.streaq, io=(THREAD, ASYNC), portion=0.5),
+    System("arq", "arq", REDIS, commands.arq, io=(ASYNC,), portion=0.5),
+    System("repid", "repid", REDIS, commands.repid, io=(ASYNC,)),
 )
 SYSTEMS: Final[Mapping[str, System]] = {system.name: system for system in _ALL}
 DEFAULT: Final = tuple(system for system in _ALL if system.default)

@@ -43,8 +43,8 @@ class Client:
         """Send one task that is to run after `delay_s` seconds."""
         self._lacks("delayed tasks")
 
-    def send_many(self, task: str, calls: Sequence[Sequence[Any]]) -> None:
-        """Send one task for each item of `calls`, by the quickest way that the library documents."""
+    def send_many(self, task: str, calls: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
+        """Send one task for each item of `calls`, by the quickest way that the library documents; returns as `send`, for each."""
         self._lacks("a batch call")
 
     def values(self, handles: Sequence[Any]) -> list[Any]:
@@ -72,6 +72,10 @@ class Client:
             size = min(BATCH, count - start)
             self.send_many("noop", [(time.monotonic(),) for _ in range(size)])
 
+    def group(self, count: int) -> None:
+        """Send so many no-op tasks as one group."""
+        self._lacks("groups")
+
     def gather(self, count: int) -> None:
         """Send so many no-op tasks from `CALLERS` coroutines at a time."""
         self._lacks("coroutines")
@@ -92,8 +96,12 @@ class Client:
             self.send("carry", time.monotonic(), payload)
 
     def round_trip(self, count: int) -> None:
-        """Send so many tasks that have a result, then fetch all results."""
-        handles = [self.send("answer", number) for number in range(count)]
+        """Send so many tasks that have a result, in a batch where there is one, then fetch all results."""
+        calls = [(number,) for number in range(count)]
+        try:
+            handles = self.send_many("answer", calls)
+        except Unsupported:
+            handles = [self.send("answer", *call) for call in calls]
         self.check(count, self.values(handles))
 
     def paced(self, count: int, rate_per_s: float) -> None:

@@ -15,6 +15,8 @@ Make = Callable[[str, Shape, Options], Sequence[Command]]
 
 DRAMATIQ_THREADS: Final = 8
 """Dramatiq's default; the same for others that work in threads."""
+AT_ONCE: Final = 100
+"""Messages that are taken ahead, where a library has a choice."""
 
 
 def celeriac(python: str, shape: Shape, _options: Options) -> Sequence[Command]:
@@ -44,10 +46,58 @@ def celery(python: str, shape: Shape, options: Options) -> Sequence[Command]:
 def dramatiq(python: str, shape: Shape, _options: Options) -> Sequence[Command]:
     """Processes with threads."""
     threads = shape.slots or DRAMATIQ_THREADS
-    return [
-        [python, "-m", "dramatiq", "bench.systems.dramatiq", "-p", str(shape.processes), "-t", str(threads)]
-        + ["-Q", QUEUE]
-    ]
+    command = [python, "-m", "dramatiq", "bench.systems.dramatiq", "-Q", QUEUE]
+    return [[*command, "-p", str(shape.processes), "-t", str(threads)]]
+
+
+def taskiq(python: str, shape: Shape, options: Options) -> Sequence[Command]:
+    """Processes with an event loop each; for delays on Redis a scheduler beside them."""
+    command = [python, "-m", "taskiq", "worker", "bench.systems.taskiq:broker", "-w", str(shape.processes)]
+    command += ["--log-level", "ERROR", "--no-parse"]
+    if shape.slots:
+        command += ["--max-async-tasks", str(shape.slots), "--max-threadpool-threads", str(shape.slots)]
+    if shape.kind == "later" and options["broker"] != "amqp":
+        scheduler = [python, "-m", "taskiq", "scheduler", "bench.systems.taskiq:scheduler", "--log-level", "ERROR"]
+        return [command, [*scheduler, "--update-interval", "1", "--loop-interval", "1"]]
+    return [command]
+
+
+def huey(python: str, shape: Shape, options: Options) -> Sequence[Command]:
+    """Processes of one consumer; or a consumer for each process, with threads."""
+    command = [python, "-m", "huey.bin.huey_consumer", "bench.systems.huey.app", "-q"]
+    if options["worker"] == "process":
+        return [[*command, "-k", "process", "-w", str(shape.processes)]]
+    threads = shape.slots or DRAMATIQ_THREADS
+    return [[*command, "-k", "thread", "-w", str(threads)]] * shape.processes
+
+
+def rq(python: str, shape: Shape, options: Options) -> Sequence[Command]:
+    """A worker for each process, one of which keeps the time where something is delayed."""
+    # The broker's URL stands in the module: RQ left alone would go to whatever listens on Redis's usual port.
+    command = [python, "-m", "rq.cli", "worker", QUEUE, "--config", "bench.systems.rq", "--quiet"]
+    command += ["--worker-class", options["worker"]]
+    keeper = ["--with-scheduler"] if shape.kind == "later" else []
+    return [[*command, *keeper], *([command] * (shape.processes - 1))]
+
+
+def saq(python: str, shape: Shape, _options: Options) -> Sequence[Command]:
+    """Processes with an event loop each."""
+    return [[python, "-m", "saq", "bench.systems.saq.settings", "--workers", str(shape.processes)]]
+
+
+def streaq(python: str, shape: Shape, _options: Options) -> Sequence[Command]:
+    """Processes with an event loop each."""
+    return [[python, "-m", "streaq", "run", "bench.systems.streaq:worker", "-w", str(shape.processes)]]
+
+
+def arq(python: str, shape: Shape, _options: Options) -> Sequence[Command]:
+    """A worker for each process."""
+    return [[python, "-m", "arq", "bench.systems.arq.WorkerSettings"]] * shape.processes
+
+
+def repid(python: str, shape: Shape, _options: Options) -> Sequence[Command]:
+    """A program for each process."""
+    return [[python, "-m", "bench.systems.repid"]] * shape.processes
 
 
 def bare_redis(python: str, shape: Shape, _options: Options) -> Sequence[Command]:

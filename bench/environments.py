@@ -71,10 +71,10 @@ def versions(library: str) -> Iterator[tuple[str, str]]:
             yield package, version(package)
         return
     for line in (PINS / f"{library}.txt").read_text().splitlines():
-        if line and not line.startswith("#"):
-            package, _, pinned = line.partition("==")
+        package, _, pinned = line.partition("#")[0].strip().partition("==")
+        if package:
             yield package, pinned
 
 
 def _wanted(library: str) -> str:
-    return f"{sys.version}\n{(PINS / f'{library}.txt').read_text()}"
+    return "\n".join([sys.version, *(f"{package}=={pinned}" for package, pinned in versions(library)), ""])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,9 +62,18 @@ class Figures:
     def as_json(self) -> dict[str, Any]:
         """Return every value."""
         return {
-            workload: {name: list(rounds.values()) for name, rounds in systems.items()}
-            for workload, systems in self.rounds.items()
+            workload: {
+                name: {str(number): values for number, values in rounds.items()} for name, rounds in some.items()
+            }
+            for workload, some in self.rounds.items()
         }
+
+    def merge(self, told: Mapping[str, Any]) -> None:
+        """Take over what `as_json` has told, in place of what there is of the same workload and system."""
+        for workload, systems in told.items():
+            for name, rounds in systems.items():
+                kept = {int(number): dict(values) for number, values in rounds.items()}
+                self.rounds.setdefault(workload, {})[name] = kept
 
     def _values(self, workload: str, metric: str, system: str) -> dict[int, float]:
         rounds = self.rounds.get(workload, {}).get(system, {})

@@ -17,5 +17,5 @@ BACKEND_URL: Final = os.environ.get(BACKEND_VARIABLE, "")
 OPTIONS: Final[dict[str, Any]] = json.loads(os.environ.get(OPTIONS_VARIABLE, "{}"))
 """The variant of the library: what `bench.catalogue` says of the system."""
 KIND: Final = os.environ.get(KIND_VARIABLE, "")
-"""`thread` or `async` where a workload wants one of them; else empty, and the library works as it does best."""
+"""What kind of tasks the workload wants, see `bench.shape`; empty: any, as the library does it best."""
 ON_REDIS: Final = BROKER_URL.startswith("redis")

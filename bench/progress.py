@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
-from typing import Self
+from collections.abc import Iterator, Sequence
+from typing import Final, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-GUESS_S = 8.0
+GUESS_S: Final = 8.0
 """What a step takes of which nothing is known."""
+Step = tuple[str, str]
+"""Workload and system."""
 
 
 class Progress:
     """A bar on a terminal, else a line for each step. Use it as a context manager.
 
-    `steps`: workload and system of each step, in order. What a step took is what the same step of the next round will take.
+    What a step has taken is what the same step of the next round will take.
     """
 
-    def __init__(self, console: Console, steps: list[tuple[str, str]]) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
-        self._left = steps
-        self._took: dict[tuple[str, str], float] = {}
+        self._left: list[Step] = []
+        self._took: dict[Step, float] = {}
         self._done_s = 0.0
-        self._bar = Bar(
-            BarColumn(), TextColumn("{task.fields[left]}"), TextColumn("{task.description}"), console=console,
-            transient=True, disable=not console.is_terminal,
-        )  # fmt: skip
+        columns = (BarColumn(), TextColumn("{task.fields[left]}"), TextColumn("{task.description}"))
+        self._bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task("", total=1.0, left="")
 
     def __enter__(self) -> Self:
@@ -39,11 +39,15 @@ class Progress:
     def __exit__(self, *exc_info: object) -> None:
         self._bar.stop()
 
+    def expect(self, steps: Sequence[Step]) -> None:
+        """Say what will be done, in this order."""
+        self._left = list(steps)
+
     @contextlib.contextmanager
-    def step(self, workload: str, system: str, number: int) -> Iterator[None]:
-        """Be in a step."""
-        left_s = sum(self._expected_s(step) for step in self._left)
-        text = f"{workload} {system}, round {number}"
+    def step(self, step: Step, number: int) -> Iterator[None]:
+        """Be in a step of a round."""
+        left_s = sum(self._took.get(one, GUESS_S) for one in self._left)
+        text = f"{' '.join(step)}, round {number}"
         left = f"about {max(1, round(left_s / 60))} min left"
         self._bar.update(self._task, completed=self._done_s, total=self._done_s + left_s, description=text, left=left)
         if not self._console.is_terminal:
@@ -59,6 +63,3 @@ class Progress:
     def say(self, text: str) -> None:
         """Print a line."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    def _expected_s(self, step: tuple[str, str]) -> float:
-        return self._took.get(step, GUESS_S)

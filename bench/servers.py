@@ -45,6 +45,8 @@ class Servers:
         self._stack = contextlib.ExitStack()
         self._redis: PrivateRedis | None = None
         self._rabbit: PrivateRabbit | None = None
+        self.versions: dict[str, str] = {}
+        """Of the servers that were started."""
 
     def place(self, system: System, directory: Path) -> Place:
         """Return an empty place for a system; starts a broker if need be (some seconds)."""
@@ -58,6 +60,7 @@ class Servers:
             case "rabbitmq":
                 if self._rabbit is None:
                     self._rabbit = self._stack.enter_context(PrivateRabbit())
+                    self.versions["RabbitMQ"] = self._rabbit.evaluate("list_to_binary(rabbit_misc:version()).")
                 rabbit = self._rabbit
                 vhost = rabbit.vhost()
                 backend = self._started_redis().fresh_url() if system.backend == REDIS else system.backend
@@ -75,6 +78,7 @@ class Servers:
     def _started_redis(self) -> PrivateRedis:
         if self._redis is None:
             self._redis = self._stack.enter_context(PrivateRedis(options=WITHOUT_PERSISTENCE))
+            self.versions["Redis"] = redis_info(self._redis.port, "server")["redis_version"]
         return self._redis
 
     def __enter__(self) -> Self:

@@ -55,7 +55,8 @@ class Link:
         apart: set[int] = set()
         for kind, payload in self._frames:
             method = int.from_bytes(payload[:4], "big")
-            assert kind == frames.METHOD and method == methods.BASIC_ACK, f"not confirmed: {payload!r}"
+            assert kind == frames.METHOD, f"a frame of kind {kind} among confirms"
+            assert method == methods.BASIC_ACK, f"not confirmed: {payload!r}"
             tag, multiple = _CONFIRM.unpack_from(payload, 4)
             if multiple:
                 confirmed = max(confirmed, tag)

@@ -1,11 +1,14 @@
-"""Celery's messages, built and read with nothing but msgspec: what every client and worker on this wire has to do at least."""
+"""Celery's messages, built and read with nothing but msgspec: what every client and worker on this wire has to do at least.
+
+Headers that say nothing are left out, as Celeriac does it: the bare loop is not to win by writing less, nor to lose by writing more.
+"""
 
 from __future__ import annotations
 
 import binascii
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
@@ -15,7 +18,7 @@ from bench import deeds
 
 EMBED: Final = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 ORIGIN: Final = f"gen{os.getpid()}@{socket.gethostname()}"
-TASKS: Final = {"noop": deeds.noop, "answer": deeds.answer, "carry": deeds.carry}
+TASKS: Final[dict[str, Callable[..., Any]]] = {"noop": deeds.noop, "answer": deeds.answer, "carry": deeds.carry}
 
 encode = msgspec.json.Encoder().encode
 decode_body = msgspec.json.Decoder(tuple[list[Any], dict[str, Any], dict[str, Any]]).decode
@@ -44,30 +47,19 @@ decode_result = msgspec.json.Decoder(dict[str, Any]).decode
 
 def make_call(task: str, arguments: Sequence[Any], reply_to: str) -> Call:
     """Build body, headers and properties, under a new id."""
-    id = str(uuid4())
-    headers = {
+    task_id = str(uuid4())
+    headers: dict[str, Any] = {
         "lang": "py",
         "task": task,
-        "id": id,
-        "shadow": None,
-        "eta": None,
-        "expires": None,
-        "group": None,
-        "group_index": None,
-        "retries": 0,
-        "timelimit": [None, None],
-        "root_id": id,
-        "parent_id": None,
+        "id": task_id,
+        "root_id": task_id,
         "argsrepr": repr(arguments),
         "kwargsrepr": "{}",
         "origin": ORIGIN,
         "ignore_result": task != "answer",
-        "replaced_task_nesting": 0,
-        "stamped_headers": None,
-        "stamps": {},
     }
-    properties = {"correlation_id": id, "reply_to": reply_to, "delivery_mode": 2, "priority": 0}
-    return Call(id, encode((arguments, {}, EMBED)), headers, properties)
+    properties = {"correlation_id": task_id, "reply_to": reply_to, "delivery_mode": 2, "priority": 0}
+    return Call(task_id, encode((arguments, {}, EMBED)), headers, properties)
 
 
 def make_envelope(call: Call, queue: str) -> bytes:
@@ -95,6 +87,6 @@ def run(task: str, body: bytes) -> Any:
     return TASKS[task](*arguments, **keywords)
 
 
-def make_result(id: str, value: Any) -> bytes:
+def make_result(task_id: str, value: Any) -> bytes:
     """Build the document of a result."""
-    return encode({"status": "SUCCESS", "result": value, "traceback": None, "children": [], "task_id": id})
+    return encode({"status": "SUCCESS", "result": value, "traceback": None, "children": [], "task_id": task_id})

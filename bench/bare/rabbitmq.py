@@ -42,6 +42,7 @@ class BareClient(Client):
         self._link.call(methods.confirm_select())
         self._confirms = self._link.confirms()
         self._sent = 0
+        self._confirmed = 0
 
     def send(self, task: str, *arguments: Any) -> Any:
         """Send one message and wait for its confirm."""
@@ -51,21 +52,24 @@ class BareClient(Client):
         self._until_confirmed(self._sent)
         return call.id
 
-    def send_many(self, task: str, calls: Sequence[Sequence[Any]]) -> None:
+    def send_many(self, task: str, calls: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
         """Send some in each write, with a window of what is not confirmed."""
+        sent: list[Any] = []
         for start in range(0, len(calls), WRITE):
             some = [message.make_call(task, arguments, REPLIES) for arguments in calls[start : start + WRITE]]
+            sent += (call.id for call in some)
             self._link.write(b"".join(publish(QUEUE, call.body, call.headers, call.properties) for call in some))
             self._sent += len(some)
             self._until_confirmed(self._sent - WINDOW)
         self._until_confirmed(self._sent)
+        return sent
 
     def round_trip(self, count: int) -> None:
         """Have a queue for answers, and read them all."""
         answers = Link(BROKER_URL)
         answers.call(methods.queue_declare(REPLIES, durable=False, exclusive=True))
         answers.call(methods.basic_consume(REPLIES, "answers", no_ack=True))
-        handles = [self.send("answer", number) for number in range(count)]
+        handles = self.send_many("answer", [(number,) for number in range(count)])
         heard = {}
         for _, _, body, _ in answers.deliveries():
             document = message.decode_result(body)
@@ -82,8 +86,6 @@ class BareClient(Client):
     def _until_confirmed(self, count: int) -> None:
         while self._confirmed < count:
             self._confirmed = next(self._confirms)
-
-    _confirmed = 0
 
 
 def work() -> None:

@@ -34,12 +34,17 @@ return taken or {}
 """
 
 
+def connect(url: str) -> redis.Redis:
+    """Connect, to wait for as long as it takes: by default redis-py gives up a wait after five seconds."""
+    return redis.Redis.from_url(url, socket_timeout=None)
+
+
 class BareClient(Client):
     """LPUSH of an envelope that is built for each call."""
 
     def __init__(self) -> None:
-        self._redis = redis.Redis.from_url(BROKER_URL)
-        self._replies = redis.Redis.from_url(BACKEND_URL).pubsub(ignore_subscribe_messages=True)
+        self._redis = connect(BROKER_URL)
+        self._replies = connect(BACKEND_URL).pubsub(ignore_subscribe_messages=True)
 
     def send(self, task: str, *arguments: Any) -> Any:
         """Send one envelope."""
@@ -47,10 +52,11 @@ class BareClient(Client):
         self._redis.lpush(QUEUE, message.make_envelope(call, QUEUE))
         return call.id
 
-    def send_many(self, task: str, calls: Sequence[Sequence[Any]]) -> None:
+    def send_many(self, task: str, calls: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
         """Send all in one LPUSH."""
-        made = (message.make_call(task, arguments, REPLIES) for arguments in calls)
+        made = [message.make_call(task, arguments, REPLIES) for arguments in calls]
         self._redis.lpush(QUEUE, *(message.make_envelope(call, QUEUE) for call in made))
+        return [call.id for call in made]
 
     def round_trip(self, count: int) -> None:
         """Listen to what is published as results are stored."""
@@ -75,7 +81,7 @@ class BareClient(Client):
 
 def work() -> None:
     """Take, run and acknowledge, for ever."""
-    client = redis.Redis.from_url(BROKER_URL)
+    client = connect(BROKER_URL)
     claim = client.register_script(CLAIM)
     claims = f"claims-{os.getpid()}"
     done: list[Any] = []
@@ -89,8 +95,9 @@ def work() -> None:
             envelope = message.decode_envelope(raw)
             value = message.run(envelope.headers["task"], binascii.a2b_base64(envelope.body))
             if not envelope.headers["ignore_result"]:
-                id = envelope.headers["id"]
-                done += (f"celery-task-meta-{id}", message.make_result(id, value), envelope.properties["reply_to"])
+                task_id = envelope.headers["id"]
+                document = message.make_result(task_id, value)
+                done += (f"celery-task-meta-{task_id}", document, envelope.properties["reply_to"])
 
 
 def make_client() -> Client:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from bench import async_deeds, deeds
 from bench.client import CALLERS, FETCH_S, Client
 from bench.place import BACKEND_URL, BROKER_URL, KIND, OPTIONS, QUEUE
-from celeriac import Celeriac, chord
+from celeriac import Celeriac, chord, group
 
 app = Celeriac("bench", broker=BROKER_URL, backend=BACKEND_URL, task_default_queue=QUEUE, **OPTIONS)
 app.task(name="noop", ignore_result=True)(deeds.noop)
@@ -35,13 +35,17 @@ class CeleriacClient(Client):
         """Send with a countdown."""
         app.tasks[task].apply_async(arguments, countdown=delay_s)
 
+    def send_many(self, task: str, calls: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
+        """Send with `delay_many`."""
+        return app.tasks[task].delay_many(calls)
+
     def gather(self, count: int) -> None:
         """Send with `adelay`: the coroutines share round trips."""
         asyncio.run(_from_coroutines(count))
 
-    def batch(self, count: int) -> None:
-        """Send with `adelay` from 1,000 coroutines."""
-        asyncio.run(_from_coroutines(count, 1000))
+    def group(self, count: int) -> None:
+        """Send a group."""
+        group(app.tasks["noop"].s(time.monotonic()) for _ in range(count)).apply_async()
 
     def values(self, handles: Sequence[Any]) -> list[Any]:
         """Fetch with `get`."""
@@ -57,17 +61,14 @@ class CeleriacClient(Client):
         app.close()
 
 
-async def _from_coroutines(count: int, callers: int = CALLERS) -> None:
+async def _from_coroutines(count: int) -> None:
     noop: Any = app.tasks["noop"]
 
     async def caller(calls: int) -> None:
         for _ in range(calls):
             await noop.adelay(time.monotonic())
 
-    shares: list[Coroutine[Any, Any, None]] = [
-        caller(count // callers + (number < count % callers)) for number in range(callers)
-    ]
-    await asyncio.gather(*shares)
+    await asyncio.gather(*(caller(count // CALLERS + (number < count % CALLERS)) for number in range(CALLERS)))
 
 
 def make_client() -> Client:

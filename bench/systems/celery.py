@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
-from celery import Celery, chord
+from celery import Celery, chord, group
 
 from bench import deeds
 from bench.client import FETCH_S, Client
@@ -31,11 +32,14 @@ class CeleryClient(Client):
         """Send with a countdown."""
         app.tasks[task].apply_async(arguments, countdown=delay_s)
 
-    def send_many(self, task: str, calls: Sequence[Sequence[Any]]) -> None:
-        """Send over one producer, kept for the whole batch: of the ways there are (another is `group`) the quickest."""
+    def send_many(self, task: str, calls: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
+        """Send over one producer, kept for the whole batch: quicker than a `group`."""
         with app.producer_or_acquire() as producer:
-            for arguments in calls:
-                app.tasks[task].apply_async(arguments, producer=producer)
+            return [app.tasks[task].apply_async(arguments, producer=producer) for arguments in calls]
+
+    def group(self, count: int) -> None:
+        """Send a group."""
+        group(app.tasks["noop"].s(time.monotonic()) for _ in range(count)).apply_async()
 
     def values(self, handles: Sequence[Any]) -> list[Any]:
         """Fetch with `get`."""

@@ -43,6 +43,8 @@ class Workload:
     """Tasks of a short round."""
     metrics: tuple[Metric, ...]
     measure: Callable[[System, Servers, int], Values]
+    rounds: int = 3
+    """Rounds, unless told otherwise: fewer where one takes half a minute and more say little more."""
     default: bool = True
     """Whether it is measured where no workload is named."""
     fixed: bool = False

@@ -14,11 +14,11 @@ from bench.workloads.base import LESS, Metric, Values, Workload
 
 FIRST: Final = 10
 """Tasks that are sent before: they connect and declare."""
-WAYS: Final = {"one": "one_by_one", "batch": "batch", "gather": "gather"}
+WAYS: Final = {"one": "one_by_one", "batch": "batch", "group": "group", "gather": "gather"}
 
 
 def measure(system: System, servers: Servers, count: int) -> Values:
-    """Send one by one, then in batches, then from coroutines; nobody works on them."""
+    """Send one by one, then in each other way that there is; nobody works on them."""
     values = {}
     with Run(system, servers) as run:
         run.client.order("one_by_one", FIRST)
@@ -34,12 +34,13 @@ def measure(system: System, servers: Servers, count: int) -> Values:
 
 WORKLOAD = Workload(
     name="enqueue",
-    title=f"No-op tasks sent by one program: one by one, by a batch call, from {CALLERS} coroutines",
+    title=f"No-op tasks sent by one program: one by one, by batch calls, as a group, from {CALLERS} coroutines",
     count=5000,
     short_count=1500,
     metrics=(
         Metric("one", "one by one/s", compared=True),
         Metric("batch", "batch/s", compared=True),
+        Metric("group", "group/s"),
         Metric("gather", "coroutines/s"),
         Metric("cpu", "CPU s/1,000 one by one", LESS, digits=3),
     ),

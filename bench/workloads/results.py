@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from bench.catalogue import System
+from bench.catalogue import RESULTS, System
 from bench.run import Run
 from bench.servers import Servers
 from bench.shape import EXECUTORS
@@ -15,7 +15,7 @@ FIRST: Final = 10
 
 def measure(system: System, servers: Servers, count: int) -> Values:
     """Send all, then fetch all results."""
-    with Run(system, servers) as run:
+    with Run(system, servers, RESULTS) as run:
         run.warm_up()
         run.client.order("round_trip", FIRST)
         return {"rate": count / run.client.order("round_trip", count).seconds}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -89,15 +90,31 @@ def test_nothing_is_no_batch(send: Send, add: Any, broker: RecordingBroker) -> N
 
 
 def test_an_iterable_is_read_as_its_calls_are_sent(send: Send, add: Any, broker: RecordingBroker) -> None:
-    sent_before = []
+    held = []
 
     def calls() -> Iterator[tuple[int]]:
-        for n in range(7):
-            sent_before.append(len(broker.sent.messages))
+        for n in range(20):
+            held.append(n - len(broker.sent.messages))
             yield (n,)
 
-    assert len(send(add, calls())) == 7
-    assert sent_before == [0, 0, 0, 3, 3, 3, 6]
+    assert len(send(add, calls())) == 20
+    assert max(held) == 2
+
+
+def test_signals_are_sent_where_the_calls_come_from(add: Any, broker: RecordingBroker) -> None:
+    threads = set()
+
+    def note(**_said: Any) -> None:
+        threads.add(threading.get_ident())
+
+    signals.before_task_publish.connect(note)
+    signals.after_task_publish.connect(note)
+    try:
+        add.delay_many((n,) for n in range(10))
+    finally:
+        signals.before_task_publish.disconnect(note)
+        signals.after_task_publish.disconnect(note)
+    assert threads == {threading.get_ident()}
 
 
 def test_a_batch_has_so_many_bytes_at_most(send: Send, add: Any, app: Celeriac, broker: RecordingBroker) -> None:

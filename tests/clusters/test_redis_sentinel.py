@@ -191,22 +191,6 @@ def test_a_name_that_no_sentinel_knows_is_told(servers: PrivateSentinels) -> Non
     app.close()
 
 
-def test_a_worker_and_a_program_survive_the_death_of_the_master_and_lose_nothing(
-    servers: PrivateSentinels, guard: Guard
-) -> None:
-    """The promise of redis_durability='replica': what was accepted is done, whatever server dies."""
-    scene = make_scene(servers, guard, redis_durability="replica", redis_durability_timeout_s=5.0)
-    scene.worker("-c", "2")
-    with Sender(scene) as sender:
-        sender.until_accepted(25)
-        kill_master(servers)
-        sender.until_accepted(25)
-    scene.until_done(sender.accepted)
-    tell("killed under load, with replicas", scene, sender)
-    scene.close()
-    scene.app.close()
-
-
 @pytest.mark.timeout(1200)
 @pytest.mark.skipif(not LONG, reason="takes minutes: set CELERIAC_LONG_FAILOVERS")
 @pytest.mark.parametrize("durability", ["none", "replica"])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
+
+from celeriac.core.message import Delivery
 
 Counted = tuple[str, int]
 """A message's id and its losses."""
@@ -23,7 +26,7 @@ class Chord:
 class Settled:
     """One settlement as the model takes it."""
 
-    tag: str
+    tag: Hashable
     verdict: str
     """ack, requeue or dead."""
     follow_up: tuple[str, str, float | None] | None = None
@@ -33,8 +36,32 @@ class Settled:
     closes: bool = False
 
 
+class Place(Protocol):
+    """The real thing that a book is compared with."""
+
+    lists: list[str]
+    """Names of the queue's lists, the most urgent first."""
+    fences: bool
+    """Taking over has two steps: what has run out is fenced, and then emptied; who loses a lease takes one of another name."""
+
+    def clear(self) -> None:
+        """Empty it."""
+
+    def seen(self) -> dict[str, Any]:
+        """Return where every message is, as `Book.seen` does."""
+
+    def list_for(self, priority: int) -> str:
+        """Return the name of the list for a priority."""
+
+    def list_of(self, delivery: Delivery) -> str:
+        """Return the name of the list from which a message was claimed."""
+
+    def fence(self) -> None:
+        """Fence the leases that have run out, and do nothing more about them."""
+
+
 class Book:
-    """Where every message is. The last of a list is next."""
+    """Where every message is, as on Redis. The last of a list is next."""
 
     def __init__(self, lease_s: int, loss_limit: int) -> None:
         self._lease_s = lease_s
@@ -43,7 +70,9 @@ class Book:
         self.ready: dict[str, list[Counted]] = {}
         self.delayed: list[tuple[float, str, str, int]] = []
         """When it is due, list, id, losses."""
-        self.claims: dict[str, dict[str, Counted]] = {}
+        self.claims: dict[str, dict[Hashable, Counted]] = {}
+        self._claimed_from: dict[tuple[str, Hashable], str] = {}
+        """Lease and tag of every claim that there ever was -> the list."""
         self.leases: dict[str, float] = {}
         self.parked: list[str] = []
         self.results: dict[str, bytes] = {}
@@ -64,7 +93,7 @@ class Book:
     def publish(self, task_id: str, name: str, due: float | None = None) -> None:
         """Take a message in: at the end of its list, or with a delay."""
         if due is None:
-            self.ready.setdefault(name, []).insert(0, (task_id, 0))
+            self._put(name, (task_id, 0), at_head=False)
         else:
             self.delayed.append((due, name, task_id, 0))
 
@@ -73,7 +102,11 @@ class Book:
         due = sorted(one for one in self.delayed if one[0] <= self.now)
         self.delayed = [one for one in self.delayed if one[0] > self.now]
         for _, name, task_id, losses in reversed(due):
-            self.ready.setdefault(name, []).append((task_id, losses))
+            self._put(name, (task_id, losses), at_head=True)
+
+    def _put(self, name: str, counted: Counted, *, at_head: bool) -> None:
+        there = self.ready.setdefault(name, [])
+        there.insert(len(there) if at_head else 0, counted)
 
     def in_force(self, lease: str) -> bool:
         """Tell whether messages can be claimed under a lease."""
@@ -90,8 +123,9 @@ class Book:
             taken += ((name, there[-1 - place][0]) for place in range(min(limit - len(taken), len(there))))
         return taken
 
-    def record(self, lease: str, tag: str, name: str) -> None:
+    def record(self, lease: str, tag: Hashable, name: str) -> None:
         """Write down the next message of a list as claimed under a tag."""
+        self._claimed_from[lease, tag] = name
         self.claims.setdefault(lease, {})[tag] = self.ready[name].pop()
 
     def renew(self, lease: str) -> bool:
@@ -120,7 +154,7 @@ class Book:
         if settled.group is not None and settled.closes:
             self.chords[settled.group].closed = True
         if settled.verdict == "requeue":
-            self._return(settled.tag, task_id, losses)
+            self._return(lease, settled.tag, task_id, losses)
         elif settled.verdict == "dead":
             self.parked.append(task_id)
         del self.claims[lease][settled.tag]
@@ -136,16 +170,16 @@ class Book:
         chord.finisher = member
         return True
 
-    def _return(self, tag: str, task_id: str, losses: int) -> None:
+    def _return(self, lease: str, tag: Hashable, task_id: str, losses: int) -> None:
         group = self.members.get(task_id)
         if group is not None and self.chords[group].finisher == task_id and not self.chords[group].closed:
             self.chords[group].finisher = None
-        self.ready.setdefault(tag.partition("|")[2], []).append((task_id, losses))
+        self._put(self._claimed_from[lease, tag], (task_id, losses), at_head=True)
 
     def release(self, lease: str) -> None:
         """Give everything back, the first claimed foremost, and end the lease."""
         for tag, (task_id, losses) in self._last_first(lease):
-            self._return(tag, task_id, losses)
+            self._return(lease, tag, task_id, losses)
         self.claims.pop(lease, None)
         self.leases.pop(lease, None)
 
@@ -153,16 +187,22 @@ class Book:
         """Have leases that have run out be renewed no more."""
         self.leases = {lease: end if end > self.now else 0 for lease, end in self.leases.items()}
 
-    def take_over(self) -> None:
-        """Return what was claimed under leases that have run out, the first claimed foremost, or park what was lost too often."""
-        for _, lease in sorted((end, lease) for lease, end in self.leases.items() if end <= self.now):
+    def take_over(self, by: str) -> None:
+        """Return what was claimed under leases that have run out, the first claimed foremost, or park what was lost too often.
+
+        `by`: the lease of the worker that does it.
+        """
+        for lease in self._run_out(by):
             for tag, (task_id, losses) in self._last_first(lease):
                 if losses + 1 >= self._loss_limit:
                     self.parked.append(task_id)
                 else:
-                    self._return(tag, task_id, losses + 1)
+                    self._return(lease, tag, task_id, losses + 1)
             self.claims.pop(lease, None)
             del self.leases[lease]
 
-    def _last_first(self, lease: str) -> list[tuple[str, Counted]]:
-        return sorted(self.claims.get(lease, {}).items(), key=lambda pair: -int(pair[0].partition("|")[0]))
+    def _run_out(self, by: str) -> list[str]:
+        return [lease for _, lease in sorted((end, lease) for lease, end in self.leases.items() if end <= self.now)]
+
+    def _last_first(self, lease: str) -> list[tuple[Hashable, Counted]]:
+        return list(reversed(self.claims.get(lease, {}).items()))

@@ -14,7 +14,7 @@ from celeriac.brokers.redis import housekeeping, outgoing
 from celeriac.brokers.redis.keys import Keys
 from celeriac.brokers.redis.outgoing import unpack_texts
 from celeriac.core.headers import LOSSES
-from celeriac.core.message import Message
+from celeriac.core.message import Delivery, Message
 from celeriac.transports.redis import blocking, connection
 from celeriac.transports.redis.address import parse_address
 from celeriac.transports.redis.blocking import Pool
@@ -54,9 +54,8 @@ class Clock:
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Have scripts and housekeeping go by this clock."""
-        for module in (connection, blocking):
+        for module in (connection, blocking, outgoing):
             patch.setattr(module, "load_scripts", controlled_scripts)
-        patch.setattr(outgoing, "_DELAY", controlled_scripts(()).delay)
         patch.setattr(housekeeping, "time", self)
 
     def time(self) -> float:
@@ -80,14 +79,31 @@ class Clock:
 class RedisPlace:
     """Looks into the keys of one database."""
 
+    fences = True
+
     def __init__(self, url: str, queues: tuple[str, ...]) -> None:
         self.keys = Keys({})
+        self.lists = [name for queue in queues for name in self.keys.lists(queue)]
         self._queues = queues
         self._pool = Pool(parse_address(url), 5.0)
 
     def ask(self, *commands: Any) -> list[Any]:
         """Return the replies to commands."""
         return self._pool.ask(*commands, deadline=time.monotonic() + 10.0)
+
+    def clear(self) -> None:
+        """Empty the database."""
+        self.ask(["FLUSHDB"])
+
+    def list_for(self, priority: int) -> str:
+        """Return the list for a priority of the one queue."""
+        (queue,) = self._queues
+        return self.keys.list_for(queue, priority)
+
+    def list_of(self, delivery: Delivery) -> str:
+        """Return the list from which a message was claimed, as its tag tells."""
+        name: str = delivery.tag.partition("|")[2]
+        return name
 
     def fence(self) -> None:
         """Fence the leases that have run out, and do nothing more about them."""
@@ -104,7 +120,7 @@ class RedisPlace:
     def seen(self) -> dict[str, Any]:
         """Return where every message is, with its losses; the last of a list is next."""
         keys = self.keys
-        lists = [name for queue in self._queues for name in keys.lists(queue)]
+        lists = self.lists
         leases, *ready = self.ask(
             ["ZRANGE", keys.workers, 0, -1, "WITHSCORES"], *(["LRANGE", name, 0, -1] for name in lists)
         )

@@ -1,10 +1,11 @@
-"""The real scripts of Redis, driven at random through the real consumers by a clock of the test's own, against a plain model."""
+"""Redis' real scripts, and SQLite, driven at random through the real consumers by a clock of the test's own, against a plain model."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -19,12 +20,13 @@ from hypothesis.stateful import (
 )
 
 from celeriac import Celeriac
-from celeriac.brokers.redis.consumer import RedisConsumer
 from celeriac.core.effects import ACK, REQUEUE, Dead, Lost, Record, Settlement, Verdict
 from celeriac.core.message import Message, Revocation
+from celeriac.core.ports import Consumer
 from celeriac.core.workflow import ChordOpening, Completed, Part
-from tests.model.book import Book, Chord, Settled
+from tests.model.book import Book, Chord, Place, Settled
 from tests.model.redis_clock import AHEAD_S, Clock, RedisPlace
+from tests.model.sqlite_place import SqliteBook, SqliteClock, SqlitePlace
 
 QUEUE: Final = "machine"
 LEASE_S: Final = 10
@@ -43,11 +45,11 @@ SOME_S: Final = st.integers(1, 6)
 class OneWorker:
     """A consumer, and what its process remembers: also of what it does not hold any more."""
 
-    def __init__(self, number: int, consumer: RedisConsumer) -> None:
+    def __init__(self, number: int, consumer: Consumer) -> None:
         self.owner = f"worker-{number}"
         self.consumer = consumer
         self.leases = 1
-        self.got: list[tuple[str, str]] = []
+        self.got: list[tuple[Any, str]] = []
         """Tag and id of every message that it ever got."""
         self.takes_over_from = 0
         """After it has lost its connection it gives others the time to renew their leases."""
@@ -63,13 +65,11 @@ class OneWorker:
 class LeaseMachine(RuleBasedStateMachine):
     """Three workers, one queue with two priorities, and time that goes on only when the machine says so."""
 
-    def __init__(self, app: Celeriac, place: RedisPlace, clock: Clock) -> None:
+    def __init__(self, app: Celeriac, place: Place, clock: Clock | SqliteClock, book: Book) -> None:
         super().__init__()
-        self.app, self.place, self.clock = app, place, clock
-        place.ask(["FLUSHDB"])
-        self.book = Book(LEASE_S, LOSS_LIMIT + 1)
+        self.app, self.place, self.clock, self.book = app, place, clock, book
+        place.clear()
         self._advance_to(2_000_000_000 + AHEAD_S)
-        self.lists = place.keys.lists(QUEUE)
         self.serial = 0
         self.groups = 0
         self.revocations: dict[str, float] = {}
@@ -80,7 +80,6 @@ class LeaseMachine(RuleBasedStateMachine):
         self.workers: list[OneWorker] = []
         for number in range(WORKERS):
             consumer = app.broker.consumer()
-            assert isinstance(consumer, RedisConsumer)
             worker = OneWorker(number, consumer)
             self.run(consumer.open(worker.owner, [QUEUE]))
             self.book.take_lease(worker.lease)
@@ -131,7 +130,7 @@ class LeaseMachine(RuleBasedStateMachine):
         self.book.publish(message.id, self._list(message), message.not_before)
 
     def _list(self, message: Message) -> str:
-        return self.place.keys.list_for(QUEUE, message.priority)
+        return self.place.list_for(message.priority)
 
     # -- what producers do --------------------------------------------------------------------------------------------
 
@@ -170,9 +169,9 @@ class LeaseMachine(RuleBasedStateMachine):
 
     def _claim(self, number: int, limit: int) -> None:
         worker = self.workers[number]
-        expected = self.book.claim(worker.lease, self.lists, limit)
+        expected = self.book.claim(worker.lease, self.place.lists, limit)
         deliveries = self.run(worker.consumer.claim(limit, 0.0))
-        found = [(one.tag.partition("|")[2], one.message.id) for one in deliveries]
+        found = [(self.place.list_of(one), one.message.id) for one in deliveries if one.message is not None]
         assert found == expected, "what is next, in the order of priority and time"
         for one, (name, task_id) in zip(deliveries, expected, strict=True):
             assert worker.consumer.holds(one.tag)
@@ -237,15 +236,15 @@ class LeaseMachine(RuleBasedStateMachine):
         kept = self.book.renew(worker.lease)
         assert self.run(worker.consumer.heartbeat()) is kept
         if not kept:
-            worker.leases += 1
+            worker.leases += self.place.fences
             self.book.take_lease(worker.lease)
-            assert not any(worker.consumer.holds(tag) for tag, _ in worker.got)
+            assert not (self.place.fences and any(worker.consumer.holds(tag) for tag, _ in worker.got))
 
     @rule(number=WORKER)
     def reconnect(self, number: int) -> None:
         worker = self.workers[number]
         self.book.renew(worker.lease)
-        worker.takes_over_from = self.book.now + LEASE_S
+        worker.takes_over_from = self.book.now + LEASE_S * self.place.fences
         self.run(worker.consumer.open(worker.owner, [QUEUE]))
 
     @rule(number=WORKER)
@@ -253,11 +252,11 @@ class LeaseMachine(RuleBasedStateMachine):
         worker = self.workers[number]
         self.book.move_due()
         if self.book.now >= worker.takes_over_from:
-            self.book.take_over()
+            self.book.take_over(worker.lease)
         assert 0 <= self.run(worker.consumer.maintain()) <= 1
 
     @rule()
-    @precondition(lambda self: any(0 < end <= self.book.now for end in self.book.leases.values()))
+    @precondition(lambda self: self.place.fences and any(0 < end <= self.book.now for end in self.book.leases.values()))
     def begin_to_take_over(self) -> None:
         """Fence what has run out, and die."""
         self.book.fence()
@@ -296,30 +295,41 @@ class LeaseMachine(RuleBasedStateMachine):
         assert stored == self.book.results
 
 
-@pytest.fixture
-def machine_app(redis_url: str) -> Iterator[Celeriac]:
-    """A program whose results are in the same Redis."""
-    app = Celeriac("machine", broker=redis_url, backend=redis_url, set_as_current=False)
+def make_app(url: str) -> Celeriac:
+    """A program whose results are in the same place."""
+    app = Celeriac("machine", broker=url, backend=url, set_as_current=False)
     app.conf.update(worker_lease_s=LEASE_S, task_loss_limit=LOSS_LIMIT)
-    yield app
-    app.close()
+    return app
 
 
-def test_redis_agrees_with_the_model(redis_url: str, machine_app: Celeriac, monkeypatch: pytest.MonkeyPatch) -> None:
-    place, clock = RedisPlace(redis_url, (QUEUE,)), Clock(redis_url)
+def run_machine(app: Celeriac, place: Place, clock: Clock | SqliteClock, book: type[Book]) -> None:
+    """Let the machine run, each time from an empty place."""
+    run_state_machine_as_test(
+        lambda: LeaseMachine(app, place, clock, book(LEASE_S, LOSS_LIMIT + 1)),  # type: ignore[arg-type]
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=STEPS,
+            deadline=None,
+            database=None,
+            derandomize=False,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_redis_agrees_with_the_model(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(redis_url)
     clock.install(monkeypatch)
-    try:
-        run_state_machine_as_test(
-            lambda: LeaseMachine(machine_app, place, clock),  # type: ignore[arg-type]
-            settings=settings(
-                max_examples=EXAMPLES,
-                stateful_step_count=STEPS,
-                deadline=None,
-                database=None,
-                derandomize=False,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
-    finally:
-        clock.close()
-        place.close()
+    with make_app(redis_url) as app, closing(RedisPlace(redis_url, (QUEUE,))) as place, closing(clock):
+        run_machine(app, place, clock, Book)
+
+
+def test_sqlite_agrees_with_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SqliteClock()
+    clock.install(monkeypatch)
+    file = tmp_path / "queue.db"
+    with make_app(f"sqlite:///{file}") as app:
+        with closing(app.broker.admin()) as admin:
+            admin.declare([QUEUE])  # makes the tables
+        with closing(SqlitePlace(file)) as place:
+            run_machine(app, place, clock, SqliteBook)

@@ -29,7 +29,7 @@ from celeriac.core.settings import SETTING_NAMES, Settings, check_value, make_se
 from celeriac.core.url_parts import backend_url_of, broker_url_of, with_tls
 from celeriac.core.urls import mask
 from celeriac.core.workflow import EndedMember
-from celeriac.exceptions import BadMessage, DecodeError, ImproperlyConfigured
+from celeriac.exceptions import BadMessage, DecodeError, ImproperlyConfigured, SecurityError
 from celeriac.transports.amqp import address as amqp_address
 from celeriac.transports.amqp.protocol import frames, methods
 from celeriac.transports.amqp.protocol.codec import decode_table, encode_table, splice
@@ -45,26 +45,64 @@ from celeriac.wire import (
     compression,
     group_document,
     json_text,
+    message_signature,
     msgpack,
     redis_envelope,
     remote_error,
     result_meta,
     serializers,
+    signing,
     task_v1,
     task_v2,
     yaml_text,
 )
 from celeriac.wire.result_meta import ResultFormat, ResultMeta
+from celeriac.wire.sealing import SealingKeys
+from celeriac.wire.signing import Subject
+from celeriac.wire.signing_hmac import HmacKeys
+from celeriac.wire.x509 import X509Keys
 from tests.security.mutations import INPUT_MAX_BYTES, damaged
 from tests.security.watch import nothing_executed
 from tests.wire import golden
+from tests.wire.certificates import Identity
 
 EXAMPLES: Final = int(os.environ.get("FUZZ_EXAMPLES", "25"))
 FORMS: Final = ("json", "msgpack", "yaml")
+WRAPPING: Final = ("sealed", "auth")
 METHODS: Final = ("zlib", "bzip2", "lzma", "zstd", "brotli")
 UNFOLDED_MAX_BYTES: Final = 1_000_000
 APP: Final = Celeriac("fuzz", broker="memory://", backend="cache+memory://", security_hmac_key="k" * 32)
 SIGNED: Final = APP.content.keys
+IDENTITY: Final = Identity("fuzz")
+
+
+class Ring:
+    """Keys of every kind, as the client hands them to the wire."""
+
+    inner = "json"
+
+    def __init__(self) -> None:
+        self._sealing = SealingKeys([b"k" * 32])
+        self._x509 = x509_keys(IDENTITY.certificate, IDENTITY.key, IDENTITY.certificate)
+
+    def sealing(self) -> SealingKeys:
+        return self._sealing
+
+    def hmac(self) -> HmacKeys:
+        return SIGNED.hmac()
+
+    def x509(self) -> X509Keys:
+        return self._x509
+
+
+def x509_keys(trusted: bytes, key: bytes | None = None, own: bytes | None = None) -> X509Keys:
+    return X509Keys(
+        key=key, password=None, certificate=own, store=[("trusted", trusted)], digest="sha256", clock=time.time
+    )
+
+
+RING: Final = Ring()
+SUBJECT: Final = Subject(signing.TASK, "t", "i")
 
 
 class Decoder(NamedTuple):
@@ -180,10 +218,39 @@ def body_reader(form: str) -> Callable[[bytes], object]:
 
     def read(data: bytes) -> object:
         return task_v2.decode_body(
-            Message("q", {"task": "t", "id": "i"}, data, {}, content_type, encoding), (form,), keys=SIGNED
+            Message("q", {"task": "t", "id": "i"}, data, {}, content_type, encoding), (form,), keys=RING
         )
 
     return read
+
+
+def wrapped_reader(form: str) -> Callable[[bytes], object]:
+    """Reads what was signed, or sealed, by somebody who has the keys: what is inside may be anything all the same."""
+    content_type, encoding = serializers.content_of(form)
+    inside = serializers.content_of("json")
+
+    def read(data: bytes) -> object:
+        if form == "sealed":
+            wrapped = RING.sealing().seal(SUBJECT, *inside, data)
+        else:
+            wrapped = RING.x509().wrap(*inside, data)
+        message = Message("q", {"task": "t", "id": "i"}, wrapped, {}, content_type, encoding)
+        return task_v2.decode_body(message, (form,), keys=RING)
+
+    return read
+
+
+def signature_reader(data: bytes) -> object:
+    message = Message("q", _headers_of(data), b"[[], {}, {}]")
+    return message_signature.verify(message, SIGNED.hmac())
+
+
+def _signed_headers() -> list[bytes]:
+    found = []
+    for message in _messages():
+        message_signature.sign(message, SIGNED.hmac(), 1e9, "0" * 32)
+        found.append(json_text.dumps(message.headers))
+    return found
 
 
 def v1_reader(data: bytes) -> object:
@@ -226,7 +293,7 @@ def read_stamp(data: bytes) -> None:
 
 
 def result_reader(form: str, signed: str | None = None) -> tuple[Callable[[bytes], object], ResultFormat]:
-    written = ResultFormat(serializer=signed or form, accept=(signed or form,), keys=SIGNED)
+    written = ResultFormat(serializer=signed or form, accept=(signed or form,), keys=RING)
     return lambda data: result_meta.decode(data, written), written
 
 
@@ -379,7 +446,11 @@ def _decoders() -> Mapping[str, Decoder]:
             revoked.from_body, [revoked.to_publish(revoked.Entry(Revocation("i", 1.0, True))).body, b'{"mark": "m"}'], ()
         ),
         "protocol 1": Decoder(v1_reader, [json.dumps({"task": "t", "id": "i", "args": [1], "kwargs": {"k": 1}, "retries": 1, "chord": {"task": "t"}}).encode()]),
-        "signed body": Decoder(body_reader("hmac"), [serializers.dumps([[1], {}, {}], "hmac", SIGNED).data]),
+        "signed body": Decoder(body_reader("hmac"), [serializers.dumps([[1], {}, {}], "hmac", RING).data]),
+        "certificate": Decoder(x509_keys, [IDENTITY.certificate], (ImproperlyConfigured,)),
+        "own certificate": Decoder(lambda data: x509_keys(IDENTITY.certificate, own=data), [IDENTITY.certificate], (ImproperlyConfigured,)),
+        "private key": Decoder(lambda data: x509_keys(IDENTITY.certificate, data, IDENTITY.certificate), [IDENTITY.key], (ImproperlyConfigured,)),
+        "message signature": Decoder(signature_reader, _signed_headers(), (SecurityError,)),
         "error": Decoder(read_error, [json.dumps(json.loads(one)["result"]).encode() for one in HOSTILE], ()),
         "chord body": Decoder(lambda data: chord_part.decode_body(data, ("json",)), [chord_part.encode_body({"task": "t", "options": {}}, "json")]),
         "group document": Decoder(
@@ -408,8 +479,13 @@ def _decoders() -> Mapping[str, Decoder]:
             read, [*_results(written), *HOSTILE, *(_recorded_results() if form == "json" else [])]
         )
         made[f"chord part, {form}"] = Decoder(partial(chord_part.decode, form=written), _part(form))
-    read, written = result_reader("json", "hmac")
-    made["signed result"] = Decoder(read, _results(written))
+    for form in WRAPPING:
+        body = [serializers.dumps([[1], {"k": [None]}, {}], form, RING, SUBJECT).data]
+        made[f"body, {form}"] = Decoder(body_reader(form), body, (SecurityError, DecodeError))
+        made[f"inside of {form}"] = Decoder(wrapped_reader(form), _bodies("json"))
+    for form in ("hmac", *WRAPPING):
+        read, written = result_reader("json", form)
+        made[f"result, {form}"] = Decoder(read, _results(written), (SecurityError, DecodeError))
     made["compressed result"] = Decoder(result_meta.decode, _results(ResultFormat(compression="zlib")))
     for method in METHODS:
         made[f"unfold, {method}"] = unfolding(method)

@@ -67,6 +67,21 @@ def test_what_is_lost_is_found() -> None:
     assert not finding.holds_untimed
 
 
+def test_what_is_not_possible_here_is_left_out_and_no_fault() -> None:
+    impossible = Scenario("cut", "cut a cable", "nothing", ("sqlite",), lose, why_not=lambda: "there is no cable")
+    finding = play(impossible, "sqlite", CeleriacSystem())
+    assert (finding.left_out, finding.error, finding.tally) == ("there is no cable", "", None)
+    assert finding.holds
+
+
+def test_what_may_be_lost_is_counted_and_no_fault() -> None:
+    loser = Scenario("lose", "kill a worker that acknowledges early", "told", ("sqlite",), lose, may_lose=("sqlite",))
+    finding = play(loser, "sqlite", CeleriacSystem())
+    assert finding.tally is not None
+    assert finding.tally.lost > 0
+    assert [check.what for check in finding.checks if not check.holds] == ["the worker survived"]
+
+
 def test_the_command_tells_it_to_programs_and_leaves_nothing() -> None:
     before = {process.pid for process in psutil.process_iter()}
     command = [sys.executable, "-m", "celeriac", "torture", "kill-tree", "--short", "--on", "sqlite", "--json"]

@@ -111,6 +111,9 @@ def sync_code() -> None:
     assert_type(based.delay(3), AsyncResult[int])
     assert_type(own, Own)
     assert_type(own.delay(3).get(), list[str])
+    assert_type(add.delay_many([(1,), [2], {"x": 3}]), list[AsyncResult[int]])
+    assert_type(add.delay_many((n,) for n in range(3)), list[AsyncResult[int]])
+    assert_type(app.send_many([add.s(1), add.s(2).set(countdown=3)]), list[AsyncResult[int]])
     assert_type(app.AsyncResult("id"), AsyncResult[Any])
     assert_type(app.send_task("far.away", (1,), queue="x"), AsyncResult[Any])
     add.apply_async(

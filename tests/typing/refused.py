@@ -82,6 +82,9 @@ def sync_code() -> None:
     fetch.delay(3)  # type: ignore[arg-type]
     add.apply_async((1,), countdwon=3)  # type: ignore[call-arg]
     add.apply_async((1,), countdown="3")  # type: ignore[arg-type]
+    add.delay_many([1, 2])  # type: ignore[list-item]
+    add.delay_many("ab")  # type: ignore[arg-type]
+    app.send_many([(1,)])  # type: ignore[list-item]
     text: str = add.delay(1).get()  # type: ignore[assignment]
     body: bytes = fetch("u")  # type: ignore[assignment]
     print(text, body)

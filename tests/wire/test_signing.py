@@ -254,6 +254,18 @@ def test_what_is_not_in_the_form_of_auth_is_refused(shop: Identity, data: bytes)
         serializers.loads(data, *AUTH, Ring(x509=keys_of(shop, shop)))
 
 
+RSA_KEY = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01"
+"""How a certificate says of which kind its key is (rsaEncryption)."""
+
+
+def changed(certificate: bytes, there: bytes, damaged: bytes) -> bytes:
+    """A certificate whose form is right, and something in it is not."""
+    head, *lines, foot = certificate.strip().splitlines()
+    found = base64.b64decode(b"".join(lines))
+    assert there in found
+    return b"\n".join((head, base64.b64encode(found.replace(there, damaged)), foot, b""))
+
+
 def test_keys_that_cannot_be_used(shop: Identity) -> None:
     locked, other = Identity("locked", password=PASSWORD), Identity("other")
     keys_of(locked, password=PASSWORD)
@@ -270,5 +282,14 @@ def test_keys_that_cannot_be_used(shop: Identity) -> None:
         X509Keys(key=elliptic_key(), certificate=None, **shared)
     with pytest.raises(ImproperlyConfigured, match="no certificate in PEM"):
         X509Keys(key=shop.key, certificate=b"nonsense", **shared)
+    for there, damaged in (
+        (RSA_KEY, b"\x26" + RSA_KEY[1:]),
+        (RSA_KEY + b"\x05\x00\x03", RSA_KEY + b"\x05\x00\x40"),
+        (b"DE", b"\xff\xff"),
+    ):
+        with pytest.raises(
+            ImproperlyConfigured, match="security_certificate is no certificate in PEM that can be read"
+        ):
+            X509Keys(key=None, certificate=changed(shop.certificate, there, damaged), **shared)
     with pytest.raises(EncodeError, match="security_key"):
         serializers.dumps([1], "auth", Ring(x509=keys_of(None, shop)))

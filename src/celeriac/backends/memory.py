@@ -247,6 +247,7 @@ class MemoryBackend:
 
     stores = True
     counts_chords = True
+    replies = False
 
     def __init__(self, url: str, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._url = url

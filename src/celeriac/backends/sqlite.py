@@ -92,6 +92,7 @@ class SqliteBackend:
 
     stores = True
     counts_chords = True
+    replies = False
 
     def __init__(self, url: str, settings: Settings) -> None:
         self._url = url

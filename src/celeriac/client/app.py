@@ -29,14 +29,12 @@ from celeriac.client.clock import SYSTEM_TIME, TimeSource
 from celeriac.client.conf import Conf
 from celeriac.client.connections import Connections
 from celeriac.client.content import Content, setup_security
-from celeriac.client.control import Control
 from celeriac.client.current import adopt, get_current_task, get_current_worker_task, set_current_app, set_default_app
 from celeriac.client.decorators import BoundTaskDecorator, TaskDecorator
 from celeriac.client.dispatching import Signal
 from celeriac.client.fixups import find_fixup
 from celeriac.client.group_result import GroupResults
 from celeriac.client.locations import Locations, locate
-from celeriac.client.log_setup import Logging
 from celeriac.client.naming import gen_task_name
 from celeriac.client.options import CallOptions, TaskOptions
 from celeriac.client.publish_buffer import BufferLimits, PublishBuffer
@@ -49,6 +47,8 @@ from celeriac.core.queues import QueueTable
 from celeriac.exceptions import InvalidTaskError
 
 if TYPE_CHECKING:
+    from celeriac.client.control import Control
+    from celeriac.client.log_setup import Logging
     from celeriac.client.result_waiter import ResultWaiter
     from celeriac.core.effects import Invoke
     from celeriac.core.message import Message
@@ -117,8 +117,6 @@ class Celeriac(AppExtras):
         """Sent in each executor of a worker, right after it was forked."""
         self.finalized = False
         self.tasks = TaskRegistry(partial(builtin_task, self))
-        self.control = Control(self)
-        self.log = Logging(self)
         self.sender = Sender(self)
         self.time_source: TimeSource = SYSTEM_TIME
         """What a task can notice goes by it; tests put a clock of their own here, before anything is opened."""
@@ -496,6 +494,22 @@ class Celeriac(AppExtras):
         self, _type: type[BaseException] | None, _exc: BaseException | None, _tb: TracebackType | None
     ) -> None:
         self.close()
+
+    # -- parts that most programs do not use, imported with their first use -------------------------------------------
+
+    @cached_property
+    def control(self) -> Control:
+        """Remote control of the workers."""
+        from celeriac.client.control import Control
+
+        return Control(self)
+
+    @cached_property
+    def log(self) -> Logging:
+        """The set-up of logging in workers."""
+        from celeriac.client.log_setup import Logging
+
+        return Logging(self)
 
     # -- calls --------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 from celeriac.client import left_out
 from celeriac.client.naming import main_module_name
@@ -44,6 +43,8 @@ class AppExtras:
     def timezone(self) -> tzinfo:
         """The zone of the setting `timezone`; without one UTC, or the machine's own where `enable_utc` is off."""
         if self.settings.timezone:
+            from zoneinfo import ZoneInfo
+
             return ZoneInfo(self.settings.timezone)
         local = datetime.now(UTC).astimezone().tzinfo
         return UTC if self.settings.enable_utc or local is None else local

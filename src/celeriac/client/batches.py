@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -11,6 +10,7 @@ from celeriac.client import plans, unique
 from celeriac.client.batch_calls import Call, Write
 from celeriac.client.batch_limits import Room
 from celeriac.client.result import AsyncResult
+from celeriac.client.result_siblings import make_siblings
 from celeriac.exceptions import PartlySent, PublishTimeout, SoftTimeLimitExceeded, Unroutable
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ async def asend_many(
     """As `send_many`, without blocking the event loop: calls are taken and written in it, batches are sent in a thread."""
     if app.settings.task_always_eager:
         return [await run(one) for one in given]
+    import asyncio  # which most programs do not need
+
     many = ManyCalls(app, write)
     rest = iter(given)
     try:
@@ -136,7 +138,9 @@ class ManyCalls:
         """Note calls as sent, but for those whose ids are `lost`."""
         taken = self._taken[: len(calls)]
         self._taken[: len(calls)] = [one for one, call in zip(taken, calls, strict=True) if call.message.id in lost]
-        self.results += [self._result(call) for call in calls if call.message.id not in lost]
+        results = [self._result(call) for call in calls if call.message.id not in lost]
+        make_siblings(results)
+        self.results += results
 
     def _result(self, call: Call) -> ResultBase[Any]:
         if call.is_duplicate:

@@ -46,9 +46,14 @@ _CHECKED: Final = frozenset(_Checked.__struct_fields__)
 def check_call_options(task_name: str, options: Mapping[str, Any]) -> None:
     """Raise `TypeError` for an option that does not exist, or whose value has the wrong type or is out of its range."""
     check_call_option_names(task_name, options)
-    for name, value in options.items():
-        if value is None or name not in _CHECKED:
-            continue
+    checked = {name: value for name, value in options.items() if value is not None and name in _CHECKED}
+    try:
+        msgspec.convert(checked, _Checked)
+    except msgspec.ValidationError:
+        pass
+    else:
+        return
+    for name, value in checked.items():  # the error is to name the first that is wrong
         try:
             msgspec.convert({name: value}, _Checked)
         except msgspec.ValidationError as error:

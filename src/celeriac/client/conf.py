@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
 
@@ -371,6 +370,8 @@ def _checked(values: Mapping[str, Any], origin: str, own: bool = True) -> dict[s
 
 
 def _check_zone(name: str) -> None:
+    from zoneinfo import ZoneInfo  # a few ms that programs without a zone do not need
+
     try:
         ZoneInfo(name)
     except (ValueError, OSError, LookupError):

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from celeriac.client.async_publisher import AsyncPublisher
 from celeriac.client.publish_buffer import BufferLimits, PublishBuffer
 from celeriac.client.publisher import Publisher
-from celeriac.client.result_waiter import ResultWaiter
 
 if TYPE_CHECKING:
+    from celeriac.client.async_publisher import AsyncPublisher
+    from celeriac.client.result_waiter import ResultWaiter
     from celeriac.core.ports import Backend, Broker, ResultReader
     from celeriac.wire.result_meta import ResultFormat
 
@@ -97,6 +97,8 @@ class Connections:
     def async_publisher(self) -> AsyncPublisher:
         """The one publisher for coroutines."""
         if self._async_publisher is None:
+            from celeriac.client.async_publisher import AsyncPublisher  # with asyncio, which most programs do not need
+
             with self._opening:
                 if self._async_publisher is None:
                     self._async_publisher = AsyncPublisher(self.buffer)
@@ -115,6 +117,8 @@ class Connections:
     def waiter(self) -> ResultWaiter:
         """The one waiter for results."""
         if self._waiter is None:
+            from celeriac.client.result_waiter import ResultWaiter  # with asyncio, too
+
             with self._opening:
                 if self._waiter is None:
                     self._waiter = ResultWaiter(self.backend.listener(), self.backend.shown_url(), self._result_format)
@@ -124,7 +128,8 @@ class Connections:
         """Return the reply queue of this process, None where results are stored; `timeout_s` limits the first look."""
         if not self._reply_to_known:
             deadline = time.monotonic() + timeout_s  # over what has to be imported, too
-            if self.backend.stores:
+            # Nothing that waits is made, or imported, for the sake of an answer that is known.
+            if self.backend.stores and getattr(self.backend, "replies", True):
                 waiter = self.waiter
                 self._reply_to = waiter.reply_to(max(deadline - time.monotonic(), 0.001))
             self._reply_to_known = True

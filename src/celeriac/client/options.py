@@ -128,6 +128,7 @@ class CallOptions(TypedDict, total=False):
 
 
 CALL_OPTIONS: Final = tuple(CallOptions.__annotations__)
+_CALL_OPTIONS: Final = frozenset(CALL_OPTIONS)
 FOREIGN_CALL_OPTIONS: Final = frozenset({"producer", "connection", "publisher", "router", "mandatory", "immediate"})
 """Options of Celery that reach into its own machinery."""
 
@@ -252,6 +253,8 @@ def _exception_classes(task_name: str, option: str, value: Any) -> tuple[type[Ba
 
 def check_call_option_names(task_name: str, options: Collection[str]) -> None:
     """Raise `TypeError` for an option of a call that does not exist, or that only Celery's machinery understands."""
+    if _CALL_OPTIONS.issuperset(options):
+        return
     for name in options:
         if name in FOREIGN_CALL_OPTIONS:
             raise TypeError(

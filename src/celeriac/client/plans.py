@@ -1,8 +1,7 @@
-"""Sending a workflow: everything is checked and written, then its chords are opened, then all its first messages go in one batch."""
+"""Sending a workflow: everything is checked and written, then its chords are opened, then its first messages go in batches."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +11,7 @@ from celeriac.client.chords import opening_of, uncounted
 from celeriac.client.context import running_request
 from celeriac.client.group_result import GroupResult
 from celeriac.client.result import AsyncResult
+from celeriac.client.result_siblings import make_siblings
 from celeriac.client.stamps import take_stamps
 from celeriac.coordination.location import coordination_url
 from celeriac.core.headers import GROUP_LIMIT
@@ -48,6 +48,8 @@ async def asend(app: Celeriac, planned: Plan, options: Options) -> ResultBase[An
     """As `send`, without blocking the event loop."""
     messages, openings = written(app, planned)
     if openings:
+        import asyncio  # which most programs do not need
+
         await asyncio.to_thread(app._reader.open_chords, openings)
     if messages:
         await app.sender.apublish_all(messages, options)
@@ -71,6 +73,7 @@ def to_result(app: Celeriac, node: ResultNode) -> ResultBase[Any]:
 def _result(app: Celeriac, node: ResultNode, parent: ResultBase[Any] | None) -> ResultBase[Any]:
     if node.members is not None:
         members: list[Any] = [to_result(app, member) for member in node.members]
+        make_siblings(members)
         return GroupResult(node.id, members, parent, app=app, min_successes=node.min_successes)
     ignored = node.ignored
     if ignored is None:

@@ -12,15 +12,16 @@ from celeriac.client.current import get_current_app
 from celeriac.client.joining import assert_will_not_block
 from celeriac.client.result_base import Callback, Recipe, ResultBase
 from celeriac.client.result_callbacks import call_when_over
-from celeriac.client.result_gathering import Gathering, await_all, decisive_ancestors, leaves, wait
-from celeriac.client.result_waiter import status_of
+from celeriac.client.result_gathering import Gathering, decisive_ancestors, leaves, wait
+from celeriac.client.result_status import status_of
 from celeriac.client.task_result import TaskResult
 from celeriac.core import states
-from celeriac.exceptions import ImproperlyConfigured, SecurityError
+from celeriac.exceptions import BackendUnavailable, ImproperlyConfigured, SecurityError
 from celeriac.wire.result_meta import ResultMeta, decode
 
 if TYPE_CHECKING:
     from celeriac.client.app import Celeriac
+    from celeriac.client.result_siblings import Siblings
 
 R = TypeVar("R")
 
@@ -43,7 +44,7 @@ class AsyncResult(TaskResult[R]):
     Raises `ImproperlyConfigured` when there is no app.
     """
 
-    __slots__ = ("_document", "_state", "app", "ignored", "was_duplicate")
+    __slots__ = ("_document", "_siblings", "_state", "app", "ignored", "was_duplicate")
 
     def __init__(
         self,
@@ -65,6 +66,8 @@ class AsyncResult(TaskResult[R]):
         self._document: bytes | None = None
         self._state: str | None = None
         """Of the document, which is one of an ended task."""
+        self._siblings: tuple[Siblings, int] | None = None
+        """Those sent together with it, and its place among them."""
 
     # -- waiting ------------------------------------------------------------------------------------------------------
 
@@ -141,6 +144,8 @@ class AsyncResult(TaskResult[R]):
             return None
         if disable_sync_subtasks:
             assert_will_not_block()
+        if self.parent is None and self._is_at_hand():
+            return self._conclude_and_tell(propagate, callback)
         gathering = self._gathering(propagate, follow_parents)
         wait(gathering, timeout)
         return self._concluded(gathering, propagate, callback)
@@ -161,6 +166,11 @@ class AsyncResult(TaskResult[R]):
             return None  # type: ignore[return-value]  # as Celery does
         if disable_sync_subtasks:
             assert_will_not_block()
+        if self.parent is None and await self._is_at_hand_or_next():
+            known: R = self._conclude_and_tell(propagate, callback)
+            return known
+        from celeriac.client.result_awaiting import await_all  # with asyncio, which most programs do not need
+
         gathering = self._gathering(propagate, follow_parents)
         await await_all(gathering, timeout)
         value: R = self._concluded(gathering, propagate, callback)
@@ -268,6 +278,29 @@ class AsyncResult(TaskResult[R]):
     def _known_state(self) -> str | None:
         return states.IGNORED if self.ignored else self._state
 
+    def _is_at_hand(self) -> bool:
+        """Tell whether the document of the ended task is known, or is found with those of its siblings."""
+        if self._document is None and self._siblings is not None:
+            self._require_backend()
+            siblings, place = self._siblings
+            document = siblings.find(self.app, place)
+            if document is not None and (status := self._status_in(document)) in states.READY_STATES:
+                self._take(status, document)
+        return self._document is not None
+
+    async def _is_at_hand_or_next(self) -> bool:
+        """As `_is_at_hand`, without blocking: the backend is asked in a thread, and only for the next of siblings read in order."""
+        if self._document is None and self._siblings is not None:
+            siblings, place = self._siblings
+            if siblings.has_read(place):
+                return self._is_at_hand()
+            if siblings.is_next(place):
+                import asyncio  # which most programs do not need
+
+                with contextlib.suppress(BackendUnavailable):  # who waits for it is told if it stays away
+                    return await asyncio.to_thread(self._is_at_hand)
+        return self._document is not None
+
     def _take(self, status: str, document: bytes) -> None:
         """Remember the document of a task that has ended."""
         self._document, self._state = document, status  # in this order: other threads look at the state first
@@ -292,6 +325,7 @@ class AsyncResult(TaskResult[R]):
         """Forget what is remembered of the task's end, so that it is looked up again."""
         self._state = None
         self._document = None
+        self._siblings = None
 
     def _status_in(self, document: bytes) -> str:
         content = self.app.content
@@ -332,6 +366,9 @@ class AsyncResult(TaskResult[R]):
     def _concluded(self, gathering: Gathering, propagate: bool, callback: Callback | None) -> Any:
         if propagate:
             gathering.raise_failure()
+        return self._conclude_and_tell(propagate, callback)
+
+    def _conclude_and_tell(self, propagate: bool, callback: Callback | None) -> Any:
         value = self._conclude(propagate)
         if callback is not None:
             callback(self.id, value)

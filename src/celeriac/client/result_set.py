@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, SupportsIndex, TypeVar, cast, overload
@@ -20,8 +19,6 @@ from celeriac.client.result_base import Callback, Recipe, ResultBase
 from celeriac.client.result_callbacks import call_when_over
 from celeriac.client.result_gathering import (
     Gathering,
-    afollow,
-    await_all,
     decisive_ancestors,
     ends_of,
     follow,
@@ -172,6 +169,8 @@ class ResultSet(ResultBase[list[R]]):
         """As `get`, without blocking the event loop. `await results` is the same."""
         if disable_sync_subtasks:
             assert_will_not_block()
+        from celeriac.client.result_awaiting import afollow, await_all  # with asyncio, which most programs do not need
+
         gathering = self._gathering(propagate)
         members = list(self.results)
         if callback is None:
@@ -199,6 +198,8 @@ class ResultSet(ResultBase[list[R]]):
             yield members[place]
 
     async def __aiter__(self) -> AsyncIterator[AsyncResult[R]]:
+        from celeriac.client.result_awaiting import afollow  # as above
+
         assert_will_not_block()
         members = list(self.results)
         async with contextlib.aclosing(afollow(self._gathering(propagate=False), None)) as places:  # type: ignore[type-var]
@@ -286,6 +287,8 @@ class ResultSet(ResultBase[list[R]]):
 
     async def aprogress(self) -> Progress:
         """As `progress`, without blocking the event loop."""
+        import asyncio  # as above
+
         return await asyncio.to_thread(self.progress)
 
     def maybe_throw(self, callback: Callback | None = None, propagate: bool = True) -> None:

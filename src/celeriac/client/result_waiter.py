@@ -9,13 +9,11 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-import msgspec
-from msgspec import Struct
-
+from celeriac.client.result_status import status_of
 from celeriac.core.ports import ResultListener
 from celeriac.core.retry import backoff_s
 from celeriac.core.states import READY_STATES
-from celeriac.exceptions import BackendUnavailable, DecodeError, ImproperlyConfigured
+from celeriac.exceptions import BackendUnavailable
 from celeriac.wire import result_meta
 from celeriac.wire.result_meta import ResultFormat
 
@@ -23,15 +21,6 @@ RECONNECT_FIRST_S: Final = 0.1
 RECONNECT_MAX_S: Final = 5.0
 GIVE_UP_AFTER_S: Final = 60.0
 """A backend that could not be reached for so long fails those who wait, so that `get()` without a timeout never hangs."""
-
-
-class _Status(Struct):
-    """The one field that decides whether somebody is to be woken."""
-
-    status: str
-
-
-_status_decoder: Final = msgspec.json.Decoder(_Status)
 
 
 class Hearer(Protocol):
@@ -255,15 +244,3 @@ class ResultWaiter:
             self._to_watch.clear()
         for hearer in hearers.values():
             hearer.fail(error)
-
-
-def status_of(document: bytes, form: Callable[[], ResultFormat]) -> str:
-    """Return the state in a document, without reading the rest where that can be; FAILURE for what is no document."""
-    try:
-        return _status_decoder.decode(document).status
-    except msgspec.DecodeError:
-        pass  # compressed, in another form, or no document at all: the careful way tells
-    try:
-        return result_meta.decode(document, form()).status
-    except (DecodeError, ImproperlyConfigured):
-        return "FAILURE"  # whoever waits gets the document, and with it the error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -203,6 +202,8 @@ class Sender:
         sign_messages(self._app, [message])
         connections = self._app._connections
         if settings.publish_buffer_max and running_request() is not None:  # as above
+            import asyncio  # 20 ms and 3.5 MB that a program without coroutines does not need
+
             await asyncio.to_thread(connections.publisher.publish, [message], settings.publish_timeout_s, policy, began)
         else:
             await connections.async_publisher.publish(message, settings.publish_timeout_s, policy, began)
@@ -210,6 +211,8 @@ class Sender:
 
     async def apublish_all(self, messages: Sequence[Message], options: Options) -> None:
         """As `publish_all`, without blocking the event loop."""
+        import asyncio  # as above
+
         await asyncio.to_thread(self.publish_all, messages, options)
 
     def result_of(self, message: Message, options: Options) -> result.AsyncResult[Any]:

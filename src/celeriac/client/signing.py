@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,7 +34,7 @@ def sign_messages(app: Celeriac, messages: Iterable[Message]) -> None:
     content, everything = app.content, app.settings.security_sign_messages
     for message in messages:
         if everything or message.content_type == signing.HMAC_TYPE:
-            nonce = secrets.token_hex(_NONCE_BYTES)
+            nonce = os.urandom(_NONCE_BYTES).hex()
             message_signature.sign(message, content.keys.hmac(), app.time_source.time(), nonce)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import hashlib
 import inspect
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -116,7 +115,11 @@ def _key_of(
             f"calling task {task_name!r}: its {option} gives {value!r:.80}, which is no key: a text, a number, a UUID, an"
             " enum, None, or a tuple of these is wanted"
         )
-    return text if len(text) <= KEY_MAX_CHARACTERS else hashlib.sha256(text.encode()).hexdigest()
+    if len(text) <= KEY_MAX_CHARACTERS:
+        return text
+    import hashlib  # OpenSSL: 3 ms and 4 MB that programs without it do not need
+
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _wanted(key: Callable[..., Any], keywords: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 import threading
@@ -126,6 +125,8 @@ def send(app: Celeriac, message: Message, take: Take, options: Mapping[str, Any]
 
 async def asend(app: Celeriac, message: Message, take: Take, options: Mapping[str, Any]) -> AsyncResult[Any]:
     """As `send`, without blocking the event loop."""
+    import asyncio  # which most programs do not need
+
     taking = _Taking(app, message.task, take)
     try:
         answer = await asyncio.to_thread(taking.run)

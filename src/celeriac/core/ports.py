@@ -272,7 +272,10 @@ class Broker(Protocol):
 
 
 class Backend(Protocol):
-    """What a backend URL opens."""
+    """What a backend URL opens.
+
+    Where it has an attribute `replies` that is False, its listeners have no reply queue, and callers need not make one to know.
+    """
 
     stores: bool
     """False when results are neither stored nor sent (the disabled backend)."""

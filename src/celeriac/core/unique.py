@@ -7,7 +7,6 @@ same rules in their own language (`unique.lua`) and pass the same tests.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -120,6 +119,8 @@ def make_key(task_name: str, parts: Any) -> str:
             f"calling {task_name!r}: no unique key can be made of its arguments: {error}; choose plain ones with"
             " unique=Unique(by=...)"
         ) from None
+    import hashlib  # OpenSSL: 3 ms and 4 MB that programs without it do not need
+
     return f"{task_name}:{hashlib.blake2b(text, digest_size=16).hexdigest()}"
 
 

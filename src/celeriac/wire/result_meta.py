@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
 
 from celeriac.core.states import EXCEPTION_STATES
-from celeriac.exceptions import DecodeError, MessageTooLarge
-from celeriac.wire import compression, remote_error, serializers, signing
+from celeriac.exceptions import DecodeError, EncodeError, MessageTooLarge
+from celeriac.wire import compression, json_text, remote_error, serializers, signing
 from celeriac.wire.signing import Keys, Subject
 
 UNFOLDED_MAX_BYTES: Final = 64 * 1024 * 1024
@@ -86,7 +87,7 @@ def encode(meta: ResultMeta, *, max_bytes: int, form: ResultFormat = PLAIN) -> b
             document["stamped_headers"] = list(stamps)
             document.update(stamps)
     document["task_id"] = meta.task_id
-    payload = serializers.dumps(document, form.serializer, form.keys, _RESULT).data
+    payload = _dumps(document, meta, form)
     if form.compression:
         mime, compressed = compression.compress(payload, form.compression)
         payload = b"".join((_COMPRESSED, mime.encode(), b"\x00", compressed))
@@ -96,6 +97,14 @@ def encode(meta: ResultMeta, *, max_bytes: int, form: ResultFormat = PLAIN) -> b
             " return a reference to the data instead of the data"
         )
     return payload
+
+
+def _dumps(document: dict[str, Any], meta: ResultMeta, form: ResultFormat) -> bytes:
+    # Beside the result and what extends it everything in a document is text of our own.
+    if form.serializer == "json" and meta.name is UNSET and json_text.are_scalars((meta.result,)):
+        with contextlib.suppress(EncodeError):
+            return json_text.dumps_plain(document)
+    return serializers.dumps(document, form.serializer, form.keys, _RESULT).data
 
 
 def decode(payload: bytes, form: ResultFormat = PLAIN) -> ResultMeta:

@@ -9,15 +9,13 @@ and task id of the subject, are part of what the tag covers.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
 import re
 from collections.abc import Sequence
 from typing import Any, Final
 
 from celeriac.exceptions import EncodeError, ImproperlyConfigured, SecurityError
-from celeriac.wire.signing_hmac import check_keys
+from celeriac.wire.signing_hmac import check_keys, new_hmac
 
 CONTENT_TYPE: Final = "application/x-celeriac-sealed"
 
@@ -93,11 +91,11 @@ def _bound(head: bytes, subject: Sequence[str]) -> bytes:
 
 
 def _own_key(key: bytes, salt: bytes) -> bytes:
-    return hmac.new(key, b"celeriac-sealed-1 key" + salt, hashlib.sha256).digest()
+    return new_hmac(key, b"celeriac-sealed-1 key" + salt).digest()
 
 
 def _id_of(key: bytes) -> str:
-    return hmac.new(key, _KEY_ID_OF, hashlib.sha256).hexdigest()[:16]
+    return new_hmac(key, _KEY_ID_OF).hexdigest()[:16]
 
 
 class _Crypto:

@@ -132,11 +132,12 @@ class _Crypto:
         self._load_certificate = x509.load_pem_x509_certificate
         self._load_key = serialization.load_pem_private_key
         self._wrong_signature = exceptions.InvalidSignature
+        self._unreadable = (ValueError, TypeError, exceptions.UnsupportedAlgorithm, x509.InvalidVersion)
 
     def private_key(self, pem: bytes, password: bytes | None) -> Any:
         try:
             key = self._load_key(pem, password=password)
-        except (ValueError, TypeError) as error:
+        except self._unreadable as error:
             raise ImproperlyConfigured(
                 f"security_key is no private key in PEM, or its password is wrong: {error}"
             ) from None
@@ -147,9 +148,12 @@ class _Crypto:
     def certificate(self, pem: bytes, where: str) -> Any:
         try:
             found = self._load_certificate(pem)
-        except ValueError as error:
-            raise ImproperlyConfigured(f"{where} is no certificate in PEM: {error}") from None
-        if not isinstance(found.public_key(), self._rsa.RSAPublicKey):
+            key = found.public_key()
+            # These are parsed when they are asked for: what is wrong with them has to be found now.
+            name_of(found), found.not_valid_before_utc, found.not_valid_after_utc
+        except self._unreadable as error:
+            raise ImproperlyConfigured(f"{where} is no certificate in PEM that can be read: {error}") from None
+        if not isinstance(key, self._rsa.RSAPublicKey):
             raise ImproperlyConfigured(f"{where} must have an RSA key: other kinds are not supported")
         return found
 

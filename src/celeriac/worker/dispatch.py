@@ -97,7 +97,7 @@ class Dispatch:
         for handle in sorted(handles, key=lambda handle: handle.load):
             while held and handle.free_slots > 0 and self._give(held, handle, now):
                 pass
-        # In turn, so that they begin in about the order in which they came; RabbitMQ can then be told of many ends in one frame.
+        # In turn, so that they begin in about the order in which they came.
         takers = deque((handle, self._allowance(handle, now) - len(handle.waiting)) for handle in handles if held)
         # What is acknowledged as it begins is given to free slots only: ahead of one it would be neither here nor there.
         while held and takers and held[0].policy.acks_late:

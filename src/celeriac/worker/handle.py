@@ -109,6 +109,13 @@ class Handle:
         wanted = min(limit, int(self.slots * window_s / max(self.mean_runtime_s, 1e-6)))
         return int(min(wanted, len(self.waiting) + self._budget))
 
+    def is_busy_beyond(self, moment_s: float) -> bool:
+        """Tell whether it is about to end at least one job in a moment, and will have more to do after it."""
+        if self.retiring or self.mean_runtime_s is None or not self.waiting:
+            return False
+        each_s = self.mean_runtime_s / self.slots
+        return each_s <= moment_s and len(self.waiting) * each_s >= 1.5 * moment_s
+
     def give(self, entry: Entry, now: float) -> bool:
         """Send a job; False when it can take none now. Raises `FrameError` for a message that no executor can be given."""
         number = self._last_number + 1

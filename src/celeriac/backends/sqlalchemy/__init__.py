@@ -35,6 +35,7 @@ class DatabaseBackend:
 
     stores = True
     counts_chords = True
+    replies = False
 
     def __init__(self, url: str, settings: Settings) -> None:
         self._shown_url = mask(url)

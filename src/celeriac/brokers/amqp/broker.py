@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from celeriac.brokers.amqp.admin import AmqpAdmin
-from celeriac.brokers.amqp.consumer import AmqpConsumer
+from typing import TYPE_CHECKING
+
 from celeriac.brokers.amqp.producer import AmqpProducer
 from celeriac.core.priorities import First
 from celeriac.core.queues import QueueTable
@@ -11,9 +11,13 @@ from celeriac.core.settings import Settings
 from celeriac.exceptions import ImproperlyConfigured
 from celeriac.transports.amqp.nodes import Nodes
 
+if TYPE_CHECKING:
+    from celeriac.brokers.amqp.admin import AmqpAdmin
+    from celeriac.brokers.amqp.consumer import AmqpConsumer
+
 
 class AmqpBroker:
-    """RabbitMQ 3.10 or newer behind `amqp://` or `amqps://`; nothing is connected before a side is used.
+    """RabbitMQ 3.10 or newer behind `amqp://` or `amqps://`; nothing is connected, and no side imported, before it is used.
 
     Several URLs with semicolons between them are the nodes of one cluster.
     """
@@ -35,10 +39,14 @@ class AmqpBroker:
 
     def admin(self) -> AmqpAdmin:
         """Return a side that looks and tidies."""
+        from celeriac.brokers.amqp.admin import AmqpAdmin
+
         return AmqpAdmin(self._nodes, self._settings, self.queues)
 
     def consumer(self) -> AmqpConsumer:
         """Return a worker's side."""
+        from celeriac.brokers.amqp.consumer import AmqpConsumer
+
         return AmqpConsumer(self._nodes, self._settings, self.queues)
 
     def shown_url(self) -> str:

@@ -18,7 +18,6 @@ from celeriac.wire import redis_envelope
 _VALUES_PER_COMMAND: Final = 1000
 _PRIVATE_KEPT_S: Final = 86_400
 """How long a worker's own queue may be left unread."""
-_DELAY: Final = load_scripts(()).delay
 
 
 def envelopes(messages: Sequence[Message], now: float) -> Iterator[tuple[Message, bytes]]:
@@ -84,7 +83,7 @@ def publish_commands(
             commands.append(["EXPIRE", list_key, _PRIVATE_KEPT_S])
     for delayed_key, words in delayed.items():
         # By EVAL, not EVALSHA: in a transaction there is no second try when the server does not know a script.
-        head: list[Word] = ["EVAL", _DELAY.source, 2, keys.workers, delayed_key]
+        head: list[Word] = ["EVAL", load_scripts(()).delay.source, 2, keys.workers, delayed_key]
         commands += ([*head, *part] for part in _parts(words, 4 * _VALUES_PER_COMMAND))
     if len(commands) > 1:
         return [["MULTI"], *commands, ["EXEC"]]

@@ -5,7 +5,6 @@ They are found by their names, and are not among those that `app.tasks` lists.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -75,6 +74,8 @@ _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
 def _call_each(task: AnyTask, calls: Sequence[Sequence[Any]]) -> Any:
     if task.executor != "async":
         return [task(*args) for args in calls]
+    import asyncio  # which most programs do not need
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -41,7 +41,7 @@ class Workflow(Signature[In, Out, Sent]):
     def apply_async(
         self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> Sent:
-        """Send the workflow: its first tasks, all in one go, with everything that follows written into them.
+        """Send the workflow: its first tasks, all in as few batches as may be, with everything that follows written into them.
 
         Args:
             args, kwargs: added to those of the tasks with which it begins.
@@ -54,8 +54,9 @@ class Workflow(Signature[In, Out, Sent]):
             ImproperlyConfigured: there is a chord in it, and the result backend can't count.
             MessageTooLarge, BrokerUnavailable, BackendUnavailable, PublishTimeout: as of `Task.apply_async`; but for the last nothing
                 was sent.
+            PartlySent: of its first tasks, more than go in one batch, some had been accepted before sending ended.
 
-        Blocks up to `publish_timeout_s`.  Thread-safe.  Not idempotent.
+        Blocks up to `publish_timeout_s` for each batch.  Thread-safe.  Not idempotent.
         """
         app = self.app
         if app.settings.task_always_eager:

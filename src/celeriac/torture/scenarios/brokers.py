@@ -54,7 +54,9 @@ def redis_full(stage: Stage) -> Sequence[Check]:
     """Fill Redis with tasks and with what is not ours, send, and let a worker that was there and a new one empty it."""
     redis = stage.place.redis
     busy = stage.send(2, stage.scaled(10, least=5))  # so that nothing is drained before it is full
-    stage.send(stage.scaled(3000, least=500), 0.002)
+    stage.send(
+        stage.scaled(3000, least=1200), 0.002
+    )  # enough that what it makes room for is more than its results take
     worker = stage.start_worker()
     before = pids(worker)
     stage.wait(lambda: stage.begun() >= set(busy), 60)

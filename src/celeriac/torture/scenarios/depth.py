@@ -14,7 +14,7 @@ from celeriac.torture.orders import QUEUE
 from celeriac.torture.places import RABBITMQ, REDIS
 from celeriac.torture.scenario import Check, Scenario
 from celeriac.torture.scenarios.filling import body_bytes, fill, looking
-from celeriac.torture.servers.redis_call import redis_info
+from celeriac.torture.servers.redis_call import redis_call, redis_info
 from celeriac.torture.stage import Stage
 
 SMALL: Final = 1_000

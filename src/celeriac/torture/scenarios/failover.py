@@ -181,6 +181,7 @@ SCENARIOS = (
         failover_replica,
         may_refuse=True,
         open_place=open_sentinels,
+        in_tests=(REDIS,),
     ),
     Scenario(
         "failover-cluster",

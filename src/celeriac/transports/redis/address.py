@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ssl
+import enum
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from msgspec import Struct
@@ -16,6 +16,9 @@ from celeriac.core.urls import scheme as scheme_of
 from celeriac.exceptions import ImproperlyConfigured
 from celeriac.transports.redis.cluster import CLUSTER_SCHEME, key_options, key_slot
 
+if TYPE_CHECKING:
+    import ssl
+
 TCP_SCHEMES: Final = ("redis", "rediss")
 SOCKET_SCHEMES: Final = ("unix", "redis+socket")
 SENTINEL_SCHEME: Final = "sentinel"
@@ -25,11 +28,9 @@ _SENTINEL_PORT: Final = 26379
 
 CA_OPTION: Final = "ssl_ca_certs"
 """The parameter that names the file of trusted certificates."""
-_CERT_REQS: Final[Mapping[str, ssl.VerifyMode]] = {
-    "required": ssl.CERT_REQUIRED,
-    "optional": ssl.CERT_OPTIONAL,
-    "none": ssl.CERT_NONE,
-}
+Verify = Literal["required", "optional", "none"]
+"""What is asked of a server's certificate; the names end those of `ssl.VerifyMode`."""
+_CERT_REQS: Final[Mapping[str, Verify]] = {"required": "required", "optional": "optional", "none": "none"}
 _TLS_PARAMETERS: Final = frozenset(
     {"ssl", "ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"},
 )
@@ -46,7 +47,7 @@ _WITHOUT_MEANING: Final = frozenset(
 class Tls(Struct, frozen=True):
     """How to talk over TLS; certificates are verified unless the URL says otherwise."""
 
-    verify: ssl.VerifyMode = ssl.CERT_REQUIRED
+    verify: Verify = "required"
     check_hostname: bool = True
     ca_certs: str | None = None
     certfile: str | None = None
@@ -54,6 +55,8 @@ class Tls(Struct, frozen=True):
 
     def context(self) -> ssl.SSLContext:
         """Build the context. Raises `ImproperlyConfigured` for files that cannot be read."""
+        import ssl  # OpenSSL: 3 ms and 4 MB that programs without it do not need
+
         try:
             context = ssl.create_default_context(cafile=self.ca_certs)
             if self.certfile:
@@ -61,8 +64,8 @@ class Tls(Struct, frozen=True):
         except OSError as error:  # ssl.SSLError is one
             files = ", ".join(name for name in (self.ca_certs, self.certfile, self.keyfile) if name)
             raise ImproperlyConfigured(f"TLS files {files} can not be used: {error}") from None
-        context.check_hostname = self.check_hostname and self.verify != ssl.CERT_NONE
-        context.verify_mode = self.verify
+        context.check_hostname = self.check_hostname and self.verify != "none"
+        context.verify_mode = ssl.VerifyMode[f"CERT_{self.verify.upper()}"]
         return context
 
 
@@ -206,7 +209,7 @@ def _sentinel_login(given: object) -> Address:
         raise ImproperlyConfigured(f"{name} has no key {unknown[0]!r}; known are {', '.join(sorted(known))}")
     user, password = (None if given.get(key) is None else str(given[key]) for key in ("username", "password"))
     parameters = {key: str(given[key]) for key in _TLS_PARAMETERS if given.get(key) is not None}
-    if isinstance(given.get("ssl_cert_reqs"), ssl.VerifyMode):
+    if isinstance(given.get("ssl_cert_reqs"), enum.Enum):  # ssl.VerifyMode
         parameters["ssl_cert_reqs"] = given["ssl_cert_reqs"].name
     tls = _tls(parameters, name) if _wants_tls(parameters) else None
     return Address(SENTINEL_SCHEME, username=user, password=password, tls=tls)

@@ -170,8 +170,8 @@ class Connection:
             if kind == frames.METHOD and data.startswith(_DELIVER, start):
                 whole = self._whole_delivery(data, channel, start, stop)
                 if whole is not None:
-                    event, position = whole
-                    events.append(event)
+                    delivered, position = whole
+                    events.append(delivered)
                     continue
             if data[stop] != frames.END:
                 raise self._not_amqp(data, "a frame without its end mark")

@@ -117,6 +117,9 @@ def _read(data: bytes, *, decode_headers: bool) -> tuple[dict[str, Any], bytes]:
         for name, kind in _fields_of(_FLAGS.unpack_from(data)[0]):
             if kind == _TEXT:
                 values[name], position = read_short_text(data, position)
+            elif kind == _BYTE:
+                values[name] = data[position]
+                position += 1
             elif kind == _NAME:
                 values[name], position = read_short_string(data, position)
             elif kind == _TABLE:
@@ -126,9 +129,6 @@ def _read(data: bytes, *, decode_headers: bool) -> tuple[dict[str, Any], bytes]:
                     end = position + 4 + int.from_bytes(data[position : position + 4], "big")
                     raw_headers = data[position:end]
                     position = end
-            elif kind == _BYTE:
-                values[name] = data[position]
-                position += 1
             else:
                 values[name] = struct.unpack_from(">Q", data, position)[0]
                 position += 8
