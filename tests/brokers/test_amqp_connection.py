@@ -81,6 +81,8 @@ STREAM = b"".join(
         frames.HEARTBEAT_FRAME,
         deliver(1, b"x" * 250),
         deliver(2, b""),
+        deliver(3, b"y"),
+        deliver(4, b"z" * 100),
         frames.method_frame(0, b"\x00\x0a\x00\x3c" + short_string("low on memory")),
         returned(b"body", "nowhere"),
         confirm(7, multiple=True),
@@ -96,6 +98,8 @@ EVENTS: list[Event] = [
     Opened({"product": "RabbitMQ"}, 10),
     Delivered(1, "c", 1, True, "x", "key", PROPERTIES, b"x" * 250),
     Delivered(1, "c", 2, True, "x", "key", PROPERTIES, b""),
+    Delivered(1, "c", 3, True, "x", "key", PROPERTIES, b"y"),
+    Delivered(1, "c", 4, True, "x", "key", PROPERTIES, b"z" * 100),
     Blocked("low on memory"),
     Returned(1, 312, "NO_ROUTE", "", "nowhere", PROPERTIES, b"body"),
     Confirmed(1, 7, True, True),
@@ -148,6 +152,20 @@ def test_a_damaged_byte_gives_events_or_an_error(at: int, byte: int) -> None:
         connection.receive(damaged)
     except ProtocolError:
         assert connection.state is State.CLOSED
+
+
+@given(st.integers(0, 236), st.integers(0, 255))
+def test_a_damaged_delivery_means_the_same_whole_and_in_parts(at: int, byte: int) -> None:
+    sound = deliver(3, b"y" * 90) + deliver(4, b"z")
+    damaged = sound[:at] + bytes((byte,)) + sound[at + 1 :]
+    outcomes: list[list[Event] | None] = []
+    for pieces in ([damaged], [bytes((one,)) for one in damaged]):
+        connection = opened()
+        try:
+            outcomes.append([event for piece in pieces for event in connection.receive(piece)])
+        except ProtocolError:
+            outcomes.append(None)
+    assert outcomes[0] == outcomes[1]
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def call_of(case: dict[str, Any], headers: dict[str, Any], properties: dict[str,
     return call, now
 
 
-UNSAID = {
+UNSAID: dict[str, Any] = {
     "shadow": None,
     "eta": None,
     "expires": None,

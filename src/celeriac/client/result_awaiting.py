@@ -1,6 +1,6 @@
 """Waiting for the ends of many tasks at once in a coroutine; what threads do is in `result_gathering`.
 
-It stands apart because it imports asyncio, which takes a program without coroutines 20 ms and 3.5 MB.
+It stands apart because it imports asyncio, which takes a program without coroutines 15 ms and 6 MB.
 """
 
 from __future__ import annotations

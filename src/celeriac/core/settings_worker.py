@@ -35,7 +35,7 @@ class WorkerSettings(TaskSettings, frozen=True, kw_only=True, forbid_unknown_fie
     """After this long without a sign of life another worker takes over what this one had claimed."""
     worker_heartbeat_s: Annotated[float, Meta(ge=0.1)] = 3.0
     """How often the lease is renewed; well below `worker_lease_s`."""
-    worker_prefetch_max: NonNegativeInt = 64
+    worker_prefetch_max: NonNegativeInt = 256
     """Most messages that one executor is given ahead of its free slots."""
     worker_prefetch_multiplier: NonNegativeInt | None = None
     """Most messages for each slot, the running one included: 1 takes nothing ahead; None or 0: by `worker_prefetch_max`."""

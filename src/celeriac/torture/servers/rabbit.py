@@ -31,7 +31,7 @@ FIRST_LIBRARIES = (
 LENGTHS = """
     << <<Name/binary, " ", (integer_to_binary(Messages))/binary, "\\n">>
        || [{name, {resource, _, queue, Name}}, {messages, Messages}]
-          <- rabbit_amqqueue:info_all(<<"VHOST">>, [name, messages]), is_integer(Messages) >>.
+          <- rabbit_amqqueue:info_all(<<"VHOST">>, [name, messages]) >>.
 """
 UNSETTLED = """
     case rabbit_amqqueue:lookup({resource, <<"VHOST">>, queue, <<"QUEUE">>}) of
@@ -152,10 +152,7 @@ class PrivateRabbit(Service):
         )
 
     def queue_lengths(self, vhost: str) -> dict[str, int]:
-        """How many messages each queue of a vhost has, unacknowledged ones too; RabbitMQ counts quorum queues every five seconds.
-
-        One that has not come back after a restart tells nothing, and is left out.
-        """
+        """How many messages each queue of a vhost has, unacknowledged ones too; RabbitMQ counts quorum queues every five seconds."""
         listed = self.evaluate(LENGTHS.replace("VHOST", vhost))
         return {name: int(count) for name, count in (line.rsplit(maxsplit=1) for line in listed.splitlines())}
 

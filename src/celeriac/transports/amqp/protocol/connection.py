@@ -207,7 +207,9 @@ class Connection:
         body = head + frames.OVERHEAD + head_size
         after = body + frames.OVERHEAD + size
         largest = self.frame_max - frames.OVERHEAD
-        if kind != frames.HEADER or head_channel != channel or head_size > largest or not 0 < size <= largest:
+        if kind != frames.HEADER or head_channel != channel:
+            return None
+        if not _CONTENT_BYTES - 7 <= head_size <= largest or not 0 < size <= largest:
             return None
         if after > len(data) or frames.unpack_head(data, body) != (frames.BODY, channel, size):
             return None
