@@ -491,7 +491,7 @@ class Core:
         entry.kill_at = math.inf
         if handle.killed:
             handle.kill()  # it did not die of its signal, but is not to run anything else
-        return not any(record.state == FAILURE for record in done.follows.records)
+        return done.follows is None or not any(record.state == FAILURE for record in done.follows.records)
 
     def _lease_lost(self) -> None:
         """Everything that was ours belongs to others now: end it, so that nothing of it runs twice for long.

@@ -16,7 +16,7 @@ import tempfile
 from typing import Final
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct
 
 from celeriac.core.effects import Follows, Record, Verdict
 from celeriac.core.message import Message
@@ -67,7 +67,8 @@ class Done(Struct, tag="done", array_like=True):
 
     number: int
     verdict: Verdict
-    follows: Follows = field(default_factory=Follows)
+    follows: Follows | None = None
+    """None for nothing, as most often."""
     runtime_s: float = 0.0
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from traceback import format_exception_only
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -45,6 +45,8 @@ from celeriac.worker.log import describe_end
 logger = logging.getLogger("celeriac.task")
 
 Limit = Callable[[float | None], AbstractContextManager[object]]
+_DONE_WITH: Final = Effects(ACK)
+"""What the end of most tasks leads to that have no result."""
 
 
 class JobRunner:
@@ -149,9 +151,7 @@ class JobRunner:
         return outcome
 
     def _told_to_end(self, job: Job, call: Call, outcome: Outcome) -> Outcome:
-        """Return how a run ended: one that was told to end has ended so, unless it came to its own good end."""
-        if isinstance(outcome, Succeeded):
-            return outcome
+        """Return how a run ended that came to no good end: one that was told to end has ended so."""
         if self.look_for_end is not None:
             self.look_for_end(job)
         if isinstance(job.ending, Joined | Unopened | OldForm) or (
@@ -179,7 +179,8 @@ class JobRunner:
 
     def _work_out(self, job: Job, call: Call, outcome: Outcome) -> Outcome:
         """Decide what follows before anyone is told how the run ended: with a result that can't be written it has failed."""
-        outcome = self._told_to_end(job, call, outcome)
+        if not isinstance(outcome, Succeeded):
+            outcome = self._told_to_end(job, call, outcome)
         try:
             call.follows = self._follow(call, outcome)
         except Exception as error:  # whatever a task returns or raises, the job must come to an end
@@ -263,9 +264,11 @@ class JobRunner:
         reply_to = message.properties.get("reply_to") or ""
         return [Record(message.id, states.FAILURE, payload, settings.expires_of(states.FAILURE), reply_to)]
 
-    def _follow(self, call: Call, outcome: Outcome) -> tuple[Effects, Follows]:
+    def _follow(self, call: Call, outcome: Outcome) -> tuple[Effects, Follows | None]:
         app = self._app
         effects = decide(call.policy, call.facts, outcome, app.time_source.time(), self._random.random())
+        if effects == _DONE_WITH:
+            return effects, None
         follows = Follows()
         if effects.invoke or effects.again is not None:
             self._send_on(call, outcome, effects, follows)

@@ -42,7 +42,7 @@ class Call(Struct):
     """Why it can't be run."""
     quiet: bool = False
     """Handlers, listeners and errbacks of the program are not to be called."""
-    follows: tuple[Effects, Follows] | None = None
+    follows: tuple[Effects, Follows | None] | None = None
     """What its end leads to, once that is worked out."""
 
     def hidden(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
