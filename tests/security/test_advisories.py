@@ -199,6 +199,7 @@ def test_cve_2020_17495_arguments_are_not_stored_with_results() -> None:
             return amount
 
         done = run_one(app, "pay", card, 7, celeriac_sensitive=True)
+        assert done.follows is not None
         assert done.follows.records
         return b"".join(record.payload for record in done.follows.records).decode()
 
