@@ -53,6 +53,7 @@ def test_no_malformed_message_harms_a_worker_or_its_successor(scene: Scene) -> N
     parked = sum(case.end == PARKED for case in cases)
     scene.until(lambda: scene.depth().dead >= parked, f"{parked} messages are parked")
     assert memory.died() == []
+    assert max(memory.growth_bytes().values()) < GROWTH_MAX_BYTES, memory.growth_bytes()
     worker.terminate()
     # While nobody is there, all that is small once more, for who comes next.
     again = Target(task=task_name("work"), mark=f"{scene.name}-malformed-again:")
@@ -70,7 +71,6 @@ def test_no_malformed_message_harms_a_worker_or_its_successor(scene: Scene) -> N
     assert successor.process.poll() is None
     begun = {line.key for line in Journal(scene.place.journal_file, scene.name).of(START)}
     assert wrongly_run([*cases, *small], begun) == []
-    assert max(memory.growth_bytes().values()) < GROWTH_MAX_BYTES, memory.growth_bytes()
     for log in (worker.log, successor.log):
         assert "\x1b" not in log
         assert "\u202e" not in log

@@ -29,13 +29,13 @@ class Busy:
 @pytest.mark.parametrize(
     ("settings", "slots", "claimed"),
     [
-        ({}, 1, 64),
+        ({}, 1, 256),
         ({"worker_prefetch_max": 7}, 1, 7),
-        ({"worker_prefetch_multiplier": 0}, 1, 64),
+        ({"worker_prefetch_multiplier": 0}, 1, 256),
         ({"worker_prefetch_multiplier": 1}, 1, 0),
         ({"worker_prefetch_multiplier": 4}, 1, 3),
         ({"worker_prefetch_multiplier": 4}, 5, 15),
-        ({"worker_prefetch_multiplier": 100}, 5, 64),
+        ({"worker_prefetch_multiplier": 100}, 5, 256),
         ({"worker_disable_prefetch": True}, 5, 0),
         ({"worker_disable_prefetch": True, "worker_prefetch_multiplier": 4}, 5, 0),
     ],

@@ -103,5 +103,6 @@ def _resident_bytes(pid: int, field: str) -> int:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return 0
-    (line,) = (line for line in status.splitlines() if line.startswith(f"{field}:"))
+    # One that has ended and is not reaped yet tells no such thing.
+    line = next((line for line in status.splitlines() if line.startswith(f"{field}:")), f"{field}: 0 kB")
     return int(line.split()[1]) * 1024
