@@ -144,7 +144,9 @@ class WorkerProcess:
 
     def wait(self) -> int:
         """Wait until it has ended, with all its executors, and return the exit code."""
-        family = self.core.children(recursive=True) if self._process.poll() is None else []
+        family: list[psutil.Process] = []
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may have ended already
+            family = self.core.children(recursive=True)
         code = self._process.wait(DEADLINE_S)
         _gone, alive = psutil.wait_procs(family, timeout=DEADLINE_S)
         assert not alive, f"executors outlived their worker: {alive}"
