@@ -20,6 +20,7 @@ from celeriac.transports.redis.address import parse_address
 from celeriac.transports.redis.blocking import Pool
 from celeriac.transports.redis.scripts import Script, Scripts, load_scripts
 from celeriac.wire import redis_envelope
+from tests.model.clock import SetClock
 
 NOW_KEY: Final = "test:now"
 _REAL: Final = """
@@ -45,11 +46,11 @@ def controlled_scripts(version: tuple[int, ...]) -> Scripts:
     return Scripts(**{name: replaced(script) for name, script in msgspec.structs.asdict(scripts).items()})
 
 
-class Clock:
+class Clock(SetClock):
     """The time for Redis' scripts and for the housekeeping of workers, in whole seconds."""
 
     def __init__(self, url: str) -> None:
-        self.now = 0
+        super().__init__()
         self._place = RedisPlace(url, ())
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
@@ -58,17 +59,9 @@ class Clock:
             patch.setattr(module, "load_scripts", controlled_scripts)
         patch.setattr(housekeeping, "time", self)
 
-    def time(self) -> float:
-        """Stand in for `time.time`."""
-        return self.now
-
-    def monotonic(self) -> float:
-        """Stand in for `time.monotonic`."""
-        return self.now
-
     def set(self, now: int) -> None:
         """Make it so late."""
-        self.now = now
+        super().set(now)
         self._place.ask(["SET", NOW_KEY, now])
 
     def close(self) -> None:

@@ -14,33 +14,19 @@ from celeriac.brokers.embedded import sqlite, sqlite_admin, sqlite_consumer, sto
 from celeriac.core.message import Delivery
 from celeriac.transports.sqlite.schema import CLAIMED, DEAD, DELAYED, READY
 from tests.model.book import Book, Counted
+from tests.model.clock import SetClock
 
 TABLES = ("messages", "queues", "workers", "revocations", "results", "chords", "chord_parts", "chord_additions")
 PRIORITIES = (0, 9)
 
 
-class SqliteClock:
+class SqliteClock(SetClock):
     """The time for all who work with the file, in whole seconds."""
-
-    def __init__(self) -> None:
-        self.now = 0
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Have them go by this clock."""
         for module in (sqlite, sqlite_admin, sqlite_consumer, sqlite_reader):
             patch.setattr(module, "time", self)
-
-    def time(self) -> float:
-        """Stand in for `time.time`."""
-        return self.now
-
-    def monotonic(self) -> float:
-        """Stand in for `time.monotonic`."""
-        return self.now
-
-    def set(self, now: int) -> None:
-        """Make it so late."""
-        self.now = now
 
 
 class SqlitePlace:

@@ -52,8 +52,7 @@ def execute(
     token = current_request.set(request)
     started = time.perf_counter()
     try:
-        if signals.task_prerun.receivers or task.handles_start:
-            _announce_start(task, request, args, kwargs)
+        _announce_start(task, request, args, kwargs)
         if task.atomic:
             value = run_atomically(task, limit, lambda: _call(task, args, kwargs))
         else:

@@ -82,7 +82,7 @@ def _brackets(data: bytes) -> bytes:
 
 def exceeds_depth(data: bytes) -> bool:
     """Tell whether a JSON text nests more than `MAX_DEPTH` levels; its cost is linear and small, whatever the text."""
-    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+    if is_shallow(data):
         return False
     brackets = _brackets(data)
     # Each round takes the innermost level away, so what is left of well-formed brackets is deeper than the limit.

@@ -233,15 +233,9 @@ def unfolded(message: Message, max_bytes: int, max_containers: int = CONTAINERS_
         if not isinstance(compression, str):
             raise BadMessage(f"header 'compression' must be text, not {type(compression).__name__}")
         body = serializers.decompress(body, compression, max_bytes)
-    if not _is_small(message.content_type, body, max_containers) and serializers.exceeds_containers(
-        body, message.content_type, max_containers
-    ):
+    if serializers.exceeds_containers(body, message.content_type, max_containers):
         raise DecodeError(f"the body has more than {max_containers} lists and objects (task_message_max_containers)")
     return body, message.content_type, message.content_encoding
-
-
-def _is_small(content_type: str, body: bytes, max_containers: int) -> bool:
-    return content_type == "application/json" and max_containers >= json_text.MAX_DEPTH and json_text.is_shallow(body)
 
 
 def parse_body(value: Any) -> tuple[Sequence[Any], dict[str, Any], Embed]:

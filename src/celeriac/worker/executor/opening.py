@@ -93,17 +93,18 @@ class Opener:
             if isinstance(error, ArgumentError) and task is not None and task.defaults.redaction is not None:
                 error = ArgumentError(task.defaults.redaction.scrubbed(str(error), args, kwargs))
             problem = Unrunnable(error, f"{type(error).__name__}: {error}")
+        follow_ups = embed or task_v2.NOTHING_FOLLOWS
         request = Request.from_message(
             message,
             args,
             kwargs,
-            embed or task_v2.NOTHING_FOLLOWS,
+            follow_ups,
             hostname=self._hostname,
             redelivered=job.redelivered,
             priority_of=app.amqp.from_wire,
         )
         request.owner = task
-        facts = self._facts(task, message, embed or task_v2.NOTHING_FOLLOWS)
+        facts = self._facts(task, message, follow_ups)
         if embed is None:
             facts.in_chord = workflows.may_be_member(app, message)
         return Call(
@@ -115,7 +116,7 @@ class Opener:
             kwargs,
             typed or (args, kwargs),
             facts,
-            embed or task_v2.NOTHING_FOLLOWS,
+            follow_ups,
             problem,
             job.quiet,
         )
