@@ -93,6 +93,7 @@ def _bare(name: str, broker: str, options: Mapping[str, Any] | None = None, **mo
 
 _ALL: Final[tuple[System, ...]] = (
     _celeriac("celeriac-redis", REDIS),
+    _celeriac("celeriac-redis-events", REDIS, {"worker_send_task_events": True}, default=False),
     _celeriac("celeriac-rabbitmq", RABBITMQ),
     _celeriac("celeriac-rabbitmq-classic", RABBITMQ, {"task_default_queue_type": "classic"}, default=False),
     _celeriac("celeriac-sqlite", SQLITE),

@@ -7,6 +7,8 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
+from bench.deeds import record
+
 BATCH: Final = 1000
 """Tasks of one batch call."""
 CALLERS: Final = 100
@@ -54,6 +56,10 @@ class Client:
     def send_chord(self, count: int, sent_at: float) -> None:
         """Send `count` tasks `answer` and `collect` after them, which gets their results, `count` and `sent_at`."""
         self._lacks("chords")
+
+    def ask(self) -> None:
+        """Ask the worker whether it is there, and wait for its answer."""
+        self._lacks("remote control")
 
     def close(self) -> None:
         """Close all connections."""
@@ -120,6 +126,18 @@ class Client:
         """Send so many tasks that wait for so many seconds."""
         for _ in range(count):
             self.send("io", seconds)
+
+    def ping(self, count: int) -> None:
+        """Ask the worker so often whether it is there, and put down how long each answer took."""
+        for _ in range(count):
+            asked_at = time.monotonic()
+            self.ask()
+            record(asked_at)
+
+    def burn(self, count: int, seconds: float) -> None:
+        """Send so many tasks that take all they get of a processor, for so many seconds."""
+        for _ in range(count):
+            self.send("burn", seconds)
 
     def chord(self, count: int) -> None:
         """Send a chord with so many members."""

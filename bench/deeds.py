@@ -28,6 +28,14 @@ def io(seconds: float) -> None:
     record(began)
 
 
+def burn(seconds: float) -> None:
+    """Take all there is of a processor; puts down its beginning."""
+    began = time.monotonic()
+    record(began)
+    while time.monotonic() - began < seconds:
+        pass
+
+
 def carry(sent_at: float, _payload: str) -> None:
     """Have a large argument."""
     record(sent_at)

@@ -16,6 +16,7 @@ app = Celeriac("bench", broker=BROKER_URL, backend=BACKEND_URL, task_default_que
 app.task(name="noop", ignore_result=True)(deeds.noop)
 app.task(name="answer")(deeds.answer)
 app.task(name="carry", ignore_result=True)(deeds.carry)
+app.task(name="burn", ignore_result=True)(deeds.burn)
 app.task(name="collect", ignore_result=True)(deeds.collect)
 match KIND:
     case "thread":
@@ -55,6 +56,10 @@ class CeleriacClient(Client):
         """Send a chord."""
         members = (app.tasks["answer"].s(number) for number in range(count))
         chord(members)(app.tasks["collect"].s(count, sent_at))
+
+    def ask(self) -> None:
+        """Ask with `control.ping`, which returns with the first answer."""
+        assert app.control.ping(limit=1, timeout=FETCH_S)
 
     def close(self) -> None:
         """Close all connections."""

@@ -17,6 +17,7 @@ app.conf.update(task_default_queue=QUEUE, broker_connection_retry_on_startup=Tru
 app.task(name="noop", ignore_result=True)(deeds.noop)
 app.task(name="answer")(deeds.answer)
 app.task(name="carry", ignore_result=True)(deeds.carry)
+app.task(name="burn", ignore_result=True)(deeds.burn)
 app.task(name="collect", ignore_result=True)(deeds.collect)
 app.task(name="io", ignore_result=True)(deeds.io)
 
@@ -48,6 +49,10 @@ class CeleryClient(Client):
     def send_chord(self, count: int, sent_at: float) -> None:
         """Send a chord."""
         chord(app.tasks["answer"].s(number) for number in range(count))(app.tasks["collect"].s(count, sent_at))
+
+    def ask(self) -> None:
+        """Ask with `control.ping`, which returns with the first answer."""
+        assert app.control.ping(limit=1, timeout=FETCH_S)
 
     def close(self) -> None:
         """Close all connections."""

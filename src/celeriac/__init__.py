@@ -14,7 +14,7 @@ from celeriac.client.shared import shared_task
 from celeriac.client.task import Task
 from celeriac.core.unique import Unique
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 __all__ = [
     "AsyncResult",

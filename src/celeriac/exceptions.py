@@ -25,6 +25,7 @@ __all__ = [
     "ContentDisallowed",
     "CoordinationUnavailable",
     "DecodeError",
+    "DuplicateNodenameWarning",
     "DuplicateTask",
     "EncodeError",
     "Ignore",
@@ -35,12 +36,14 @@ __all__ = [
     "MessageTooLarge",
     "NotRegistered",
     "OperationalError",
+    "ParseException",
     "PartlySent",
     "PublishBufferFull",
     "PublishTimeout",
     "QueueNotFound",
     "Reject",
     "Retry",
+    "SchedulingError",
     "SecurityError",
     "SoftTimeLimitExceeded",
     "TaskError",
@@ -65,6 +68,10 @@ CeleryError = CeleriacError
 
 class ImproperlyConfigured(CeleriacError):
     """A setting, an option or a URL is wrong; the message names it and what it may be."""
+
+
+class DuplicateNodenameWarning(UserWarning):
+    """Several workers answered under one name: replies, events and queues of theirs get mixed up."""
 
 
 # -- what a task says about itself ------------------------------------------------------------------------------------
@@ -329,3 +336,11 @@ class CoordinationUnavailable(OperationalError):
 
 class QueueNotFound(CeleriacError):
     """No queue of this name is configured, and `task_create_missing_queues` is off."""
+
+
+class ParseException(CeleriacError, ValueError):
+    """A schedule can't be read: its text or its numbers mean nothing."""
+
+
+class SchedulingError(CeleriacError):
+    """What a schedule asks for can't be done."""

@@ -72,13 +72,13 @@ class Place:
 
 
 @contextmanager
-def made_place(kind: str, directory: Path) -> Iterator[Place]:
-    """Make a database of a kind, and drop it at the end; skips where no server answers."""
+def made_place(kind: str, directory: Path, purpose: str = "results") -> Iterator[Place]:
+    """Make a database of a kind, and drop it at the end; skips where no server answers. `purpose` is a part of its name."""
     if kind == "sqlite":
         yield Place(make_url(f"sqlite:///{directory}/results.db"))
         return
     url = make_url(MARIADB_URL if kind == "mariadb" else POSTGRESQL_URL)
-    name = f"celeriac_results_{os.getpid()}"
+    name = f"celeriac_{purpose}_{os.getpid()}"
     server = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool, connect_args={"connect_timeout": 3})
     try:
         with server.connect() as connection:

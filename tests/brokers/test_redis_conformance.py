@@ -16,6 +16,8 @@ from celeriac.testing.broker_suite import BrokerSuite, CutConnections, MakeBroke
 from tests.private_redis import PREFIX, as_default_user, documented_rights
 from tests.services import PrivateRedis
 
+DATABASES = 16
+
 
 class TestRedis(BrokerSuite):
     @pytest.fixture
@@ -49,7 +51,11 @@ class TestRedis(BrokerSuite):
 @pytest.fixture(scope="module")
 def limited_redis(needs_redis: None) -> Iterator[PrivateRedis]:
     """A server whose users have the rights that the operator's page lists for our prefix, and those for another one of results."""
-    with PrivateRedis(rights=[*documented_rights(), "~res_*", "&res_*"]) as server:
+    # A right to a pattern is a right to this very pattern.
+    patterns = [
+        f"&{PREFIX}/{db}.suite.news/{words}" for db in range(DATABASES) for words in ("*", "worker.*", "task.*")
+    ]
+    with PrivateRedis(rights=[*documented_rights(), "~res_*", "&res_*", *patterns]) as server:
         yield server
 
 
@@ -102,6 +108,7 @@ def cutter(redis_url: str) -> Callable[[], None]:
 
     def cut() -> None:
         with redis.Redis.from_url(redis_url) as client:
-            client.client_kill_filter(_type="normal", skipme=True)
+            for kind in ("normal", "pubsub"):
+                client.client_kill_filter(_type=kind, skipme=True)
 
     return cut

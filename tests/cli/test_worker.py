@@ -168,3 +168,19 @@ def test_unreachable_result_backend(tmp_path: Path, redis_url: str) -> None:
     assert done.returncode == 1
     assert "the result backend cannot be reached" in done.stderr
     assert "secret" not in done.stderr + done.stdout
+
+
+def test_more_modules_to_import(project: Project) -> None:
+    (project.directory / "extras.py").write_text(
+        "from shop import app\n\n\n@app.task(name='extras.twice')\ndef twice(x):\n    return 2 * x\n"
+    )
+    with project.worker("-c", "1", "-I", "extras") as worker:
+        assert "extras.twice" in worker.out
+        assert project.ok("-A", "shop", "call", "extras.twice", "4", "--force", "--wait", "30") == "8\n"
+
+
+def test_what_waits_can_be_deleted_first(project: Project) -> None:
+    project.ok("-A", "shop", "call", "shop.add", "1")
+    with project.worker("-c", "1", "--purge", "--disable-prefetch", "-S", "state.db") as worker:
+        assert "--purge: 1 messages deleted from celery" in worker.err
+        assert "--statedb has no meaning here" in worker.err

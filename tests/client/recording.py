@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+from celeriac.brokers.embedded.memory_messenger import MemoryMessenger, PostOffice
 from celeriac.core.effects import Record
 from celeriac.core.message import Message, Revocation
 from celeriac.core.priorities import First
@@ -81,6 +82,9 @@ class RecordingBroker:
 
     def consumer(self) -> Any:
         raise NotImplementedError
+
+    def messenger(self) -> MemoryMessenger:
+        return MemoryMessenger(PostOffice(), make_settings({}))
 
     def shown_url(self) -> str:
         return "recording://"

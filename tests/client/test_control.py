@@ -79,7 +79,8 @@ def test_what_is_no_signal_is_refused_at_the_call(app: Celeriac, given: Any, why
 def test_revoke_keeps_each_id_until_its_time(app: Celeriac) -> None:
     before = time.time()
     app.control.revoke("a")
-    app.control.revoke(["b", "c", "b"], terminate=True, signal="usr1", reply=True, timeout=1.0, destination=["w1@h"])
+    app.control.revoke(["b", "c", "b"], terminate=True, signal="usr1", reply=True, timeout=0.0)
+    app.control.revoke("x", destination=["w1@h"])  # for that worker alone, so it is not kept
     app.control.terminate("d", signal=signal.SIGKILL)
     app.control.revoke([])
     app.AsyncResult("e").revoke(connection=None, terminate=True)

@@ -86,7 +86,7 @@ def test_the_function_sees_and_gives_the_same(
     app: Celeriac, function: Any, args: Any, kwargs: Any, options: dict[str, Any]
 ) -> None:
     celery = Celery("shop", set_as_current=False)
-    theirs = celery.task(pydantic=True, name="shop.f", **options)(function)
+    theirs = celery.task(pydantic=True, name="shop.f", shared=False, **options)(function)
     ours = app.task(pydantic=True, name="shop.f", **options)(function)
     assert ended(lambda: ours(*args, **kwargs)) == ended(lambda: theirs(*args, **kwargs))
     if function is not returns_base:  # no worker of either could store a model; Celery's eager mode does not look
@@ -101,7 +101,7 @@ def test_the_function_sees_and_gives_the_same(
 @pytest.mark.parametrize("options", [{}, {"pydantic_context": {"shift": 1}}, {"pydantic_strict": True}])
 def test_a_caller_sends_the_same(app: Celeriac, broker: RecordingBroker, value: Any, options: dict[str, Any]) -> None:
     celery = Celery("shop", set_as_current=False)
-    theirs = celery.task(pydantic=True, name="shop.f", **options)(one)
+    theirs = celery.task(pydantic=True, name="shop.f", shared=False, **options)(one)
     ours = app.task(pydantic=True, name="shop.f", **options)(one)
     for args, kwargs in (((value,), {}), (({"id": 1},), {"other": value}), (({"id": 1}, None, value), {})):
         expected = theirs._dump_pydantic_arguments(args, kwargs)

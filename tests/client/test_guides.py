@@ -28,6 +28,9 @@ GUIDE = Path(__file__).parent.parent.parent / "docs" / "guide"
         "limits",
         "arguments",
         "security",
+        "schedules",
+        "monitoring",
+        "remote_control",
     ],
 )
 def test_the_examples_of_a_page_run(

@@ -55,7 +55,7 @@ def test_what_a_signature_does_not_have(name: str) -> None:
 
 def test_exceptions_that_nothing_here_would_raise_do_not_exist() -> None:
     names = (
-        "CeleryWarning AlwaysEagerIgnored DuplicateNodenameWarning DuplicateTaskNameWarning FixupWarning NotConfigured"
+        "CeleryWarning AlwaysEagerIgnored DuplicateTaskNameWarning FixupWarning NotConfigured"
         " SecurityWarning CPendingDeprecationWarning CDeprecationWarning WorkerShutdown WorkerTerminate"
         " CeleryCommandException"
     )

@@ -10,6 +10,7 @@ NAMES = {
     "celeriac": "Celery Task AsyncResult Signature signature shared_task current_app current_task",
     "celeriac.app": "Celery app_or_default shared_task",
     "celeriac.app.task": "Task Context",
+    "celeriac.beat": "BeatLazyFunc EmbeddedService PersistentScheduler ScheduleEntry Scheduler SchedulingError Service",
     "celeriac.canvas": "Signature signature maybe_signature subtask",
     "celeriac.contrib.abortable": "AbortableTask AbortableAsyncResult",
     "celeriac.exceptions": (
@@ -21,6 +22,9 @@ NAMES = {
     "celeriac.result": (
         "AsyncResult EagerResult GroupResult ResultBase ResultSet result_from_tuple allow_join_result denied_join_result"
         " assert_will_not_block task_join_will_block"
+    ),
+    "celeriac.schedules": (
+        "BaseSchedule ParseException crontab crontab_parser maybe_schedule schedstate schedule solar"
     ),
     "celeriac.signals": "task_prerun task_postrun task_success task_failure task_retry task_revoked worker_ready",
     "celeriac.states": "PENDING STARTED SUCCESS FAILURE RETRY REVOKED READY_STATES UNREADY_STATES EXCEPTION_STATES",

@@ -169,9 +169,9 @@ def test_what_is_no_rate_is_refused_at_run_time(app: Celeriac) -> None:
         app.control.rate_limit("", "1/s")
 
 
-def test_rates_at_run_time_need_a_place(app: Celeriac) -> None:
+def test_going_back_to_the_tasks_own_rate_needs_a_place_that_keeps_rates(app: Celeriac) -> None:
     with (
         Celeriac("limits", broker="amqp://localhost//", set_as_current=False) as rabbit,
-        pytest.raises(ImproperlyConfigured, match=r"control.rate_limit\(\) needs .* set coordination_url"),
+        pytest.raises(ImproperlyConfigured, match=r"control.reset_rate_limit\(\) needs .* set coordination_url"),
     ):
-        rabbit.control.rate_limit("a", "1/s")
+        rabbit.control.reset_rate_limit("a")

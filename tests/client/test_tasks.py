@@ -24,6 +24,7 @@ from celeriac.exceptions import (
     NotRegistered,
     Retry,
 )
+from tests.client.recording import RecordingBroker
 
 pickled_app = Celeriac("pickled", broker="memory://")
 
@@ -81,6 +82,34 @@ def test_names_in_the_main_module_are_those_the_worker_gives(tmp_path: Path) -> 
     assert run("orders.py") == "orders.charge"
     assert run("-m", "orders") == "orders.charge"
     assert run("orders.py", "shop") == "shop.charge"
+
+
+def test_a_class_of_apps_may_name_the_base_of_its_tasks() -> None:
+    class Base(Task[..., Any]):
+        pass
+
+    class App(Celeriac):
+        task_cls = Base
+
+    @App("own", broker="memory://", set_as_current=False).task
+    def add(x: int, y: int) -> int:
+        return x + y
+
+    assert type(add) is Base
+
+
+def test_delay_goes_through_a_class_own_apply_async(app: Celeriac, broker: RecordingBroker) -> None:
+    class Marked(Task[..., Any]):
+        def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+            return super().apply_async(args, kwargs, **options, headers={"mark": "own"})
+
+    @app.task(base=Marked)
+    def add(x: int, y: int) -> int:
+        return x + y
+
+    add.delay(1, y=2)
+    add.s(1, 2).delay()
+    assert [message.headers["mark"] for message in broker.sent.messages] == ["own", "own"]
 
 
 def test_an_unknown_option_is_refused_with_a_suggestion(app: Celeriac) -> None:

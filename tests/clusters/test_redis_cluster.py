@@ -78,6 +78,13 @@ def test_everything_works_on_one_slot_and_goes_on_when_its_node_changes(cluster:
         assert only.delay(7).get(timeout=DEADLINE_S) == 7
         assert add.apply_async((2, 3), countdown=0.2).get(timeout=DEADLINE_S) == 5
         app.control.revoke("nobody's", terminate=False)
+        wait_until(answers, "the worker answers", deadline_s=DEADLINE_S)
+
+    def answers() -> bool:
+        try:
+            return bool(app.control.ping(limit=1))
+        except OperationalError:  # the old master was asked
+            return False
 
     with EmbeddedWorker(app, threads=2):
         use_all()

@@ -52,6 +52,17 @@ class Rollback(Exception):
 # -- the fixup --------------------------------------------------------------------------------------------------------
 
 
+def test_overridden_settings_are_heeded(django_app: Celeriac) -> None:
+    from django.test.utils import override_settings
+
+    django_app.config_from_object("django.conf:settings", namespace="CELERY")
+    values = [django_app.settings.task_always_eager]
+    with override_settings(CELERY_TASK_ALWAYS_EAGER=True):
+        values += [django_app.settings.task_always_eager, django_app.conf.task_always_eager]
+    values.append(django_app.settings.task_always_eager)
+    assert values == [False, True, True, False]
+
+
 def test_an_app_in_a_django_project_makes_django_tasks(django_app: Celeriac, add: Task[..., int]) -> None:
     assert NamedByCelery is DjangoTask
     assert isinstance(add, DjangoTask)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import signal
+import sqlite3
+from contextlib import closing
 
 import pytest
 
 from celeriac.exceptions import WorkerLostError
 from celeriac.torture.journal import START
-from tests.e2e.harness import DEADLINE_S, Scene
+from tests.e2e.harness import DEADLINE_S, Scene, WorkerProcess
 
 
 @pytest.mark.parametrize("task", ["held", "held_in_thread", "held_async"])
@@ -128,6 +130,21 @@ def test_a_killed_worker_loses_nothing(scene: Scene, successor: str) -> None:
     assert scene.dead_letters() == []
 
 
+def _freeze(worker: WorkerProcess, scene: Scene) -> None:
+    """Stop a core's clock, but not while it writes to the file of the embedded broker: whoever is stopped then locks all others out."""
+    scheme, _, file = scene.place.broker_url.partition(":///")
+    while True:
+        worker.signal(signal.SIGSTOP)
+        if scheme != "sqlite":
+            return
+        with closing(sqlite3.connect(file, timeout=1.0, isolation_level=None)) as other:
+            try:
+                other.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError:  # it is locked
+                worker.signal(signal.SIGCONT)
+
+
 def test_a_frozen_worker_is_replaced_and_has_no_late_effect(scene: Scene) -> None:
     if not scene.place.stores_results:
         pytest.skip("RabbitMQ closes the connection of a frozen worker by its heartbeat, in tens of seconds")
@@ -136,7 +153,7 @@ def test_a_frozen_worker_is_replaced_and_has_no_late_effect(scene: Scene) -> Non
     callback = scene.signature("collect", key=scene.key("callback"))
     result = scene.send("held", key, gate.path, link=callback)
     scene.until_started(key)
-    frozen.signal(signal.SIGSTOP)  # the core only: the executor goes on and reports into the void
+    _freeze(frozen, scene)  # the core only: the executor goes on and reports into the void
     scene.worker("-c", "1")
     scene.until_started(key, times=2)  # after the lease
     gate.open()

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from celery import chain, group
+from celery import chain, chord, group
+from celery.app.control import Control
 from kombu import Exchange, Queue
 
 from tests.interop.celery_app import app, make_app
 from tests.interop.functions import VALUES
 
 TIMEOUT_S = 30.0
+mailboxes: list[Control] = []
+"""Kept, because a mailbox is named by the place of its object in memory."""
 
 
 def task(name: str) -> Any:
@@ -161,6 +165,21 @@ def run_group(count: int) -> list[Any]:
     return values
 
 
+def run_chord(calls: list[dict[str, Any]]) -> Any:
+    """Note where each member of the header runs; the body gets their keys."""
+    return (
+        chord((task("note_where").s(**call) for call in calls), task("echo").s()).apply_async().get(timeout=TIMEOUT_S)
+    )
+
+
+def revoke(result_id: str, terminate: bool) -> None:
+    app.control.revoke(result_id, terminate=terminate)
+
+
+def limit_rate(name: str, rate: str) -> None:
+    app.control.rate_limit(f"shop.{name}", rate)
+
+
 def run_parent() -> dict[str, Any]:
     result = task("parent").delay()
     child_id = result.get(timeout=TIMEOUT_S)
@@ -177,6 +196,81 @@ def send_by_priority(name: str, calls: list[list[Any]], max_priority: int) -> No
     queue = Queue(name, Exchange(name, "direct"), routing_key=name, queue_arguments={"x-max-priority": max_priority})
     for key, priority in calls:
         task("note").apply_async(kwargs={"key": key}, priority=priority, queue=queue)
+
+
+# -- remote control and events ----------------------------------------------------------------------------------------
+
+
+def ask(method: str, node: str, arguments: dict[str, Any] | None = None) -> Any:
+    """Ask one worker by remote control and return what it answers."""
+    # A connection and a mailbox of its own: Celery may take a reply in on a connection that it has used before and then not look there,
+    # and RabbitMQ may take the last mailbox away, as its connection ends, when the next one is listening at that name already.
+    control = Control(app)
+    mailboxes.append(control)
+    with app.connection() as connection:
+        replies = control.broadcast(
+            method,
+            arguments=arguments or {},
+            destination=[node],
+            connection=connection,
+            reply=True,
+            timeout=TIMEOUT_S,
+            limit=1,
+        )
+    return replies[0][node]
+
+
+def tell(method: str, arguments: dict[str, Any] | None = None, **options: Any) -> None:
+    """Tell all workers, or some, and wait for no answer."""
+    app.control.broadcast(method, arguments=arguments or {}, **options)
+
+
+def answers_to(pattern: str, matcher: str) -> list[str]:
+    """Ping the workers whose names match."""
+    with app.connection() as connection:
+        replies = app.control.broadcast(
+            "ping", connection=connection, pattern=pattern, matcher=matcher, reply=True, timeout=1.0
+        )
+    return sorted(node for reply in replies or [] for node in reply)
+
+
+state = app.events.State()
+heard: list[dict[str, Any]] = []
+
+
+def listen() -> None:
+    """Receive events from now on."""
+    is_open = threading.Event()
+
+    def run() -> None:
+        with app.connection() as connection:
+            receiver = app.events.Receiver(connection, handlers={"*": take})
+            receiver.on_consume_ready = lambda *_args, **_more: is_open.set()
+            receiver.capture(limit=None, timeout=None, wakeup=False)
+
+    def take(event: dict[str, Any]) -> None:
+        state.event(event)
+        heard.append(event)
+
+    threading.Thread(target=run, daemon=True).start()
+    is_open.wait(TIMEOUT_S)
+
+
+def told_of(task_id: str) -> list[dict[str, Any]]:
+    """Return the events about a task, in the order in which they came."""
+    return [event for event in heard if event.get("uuid") == task_id]
+
+
+def told_by(node: str) -> list[dict[str, Any]]:
+    """Return the events of a worker itself."""
+    return [event for event in heard if event["type"].startswith("worker-") and event["hostname"] == node]
+
+
+def seen(task_id: str) -> dict[str, Any]:
+    """Return what Celery's State made of the events about a task."""
+    task = state.tasks.get(task_id)
+    names = ("name", "state", "args", "kwargs", "result", "exception", "runtime")
+    return {name: getattr(task, name) for name in names} if task is not None else {}
 
 
 def main() -> None:

@@ -72,6 +72,15 @@ def note_where(self: Any, key: str, nap_s: float) -> str:
     return key
 
 
+def hold(key: str, until: str) -> str:
+    """Put down that it has begun, and run until there is a file of this name."""
+    journal.record(os.environ[JOURNAL_VARIABLE], journal.START, key)
+    while not os.path.exists(until):
+        time.sleep(0.01)
+    journal.record(os.environ[JOURNAL_VARIABLE], journal.END, key)
+    return key
+
+
 def note_id(task_id: str, *, key: str) -> None:
     """Put down the one thing that an errback is sent; Celery calls one that could take more, and gives it other things."""
     journal.record(os.environ[JOURNAL_VARIABLE], journal.END, key, args=[task_id])
@@ -132,7 +141,7 @@ def parent(self: Any) -> str:
 
 def register(app: Any) -> None:
     """Make them tasks of an app, be it Celery's or ours."""
-    for function in (add, echo, note, note_id, note_failure, fail):
+    for function in (add, echo, note, hold, note_id, note_failure, fail):
         app.task(name=f"shop.{function.__name__}")(function)
     for bound in (about, note_where, stamped, progress, parent):
         app.task(name=f"shop.{bound.__name__}", bind=True)(bound)

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from celeriac import Celeriac
@@ -144,10 +145,21 @@ class Place:
         wait_until(lambda: not self.journal.missing(keys), f"{keys} are noted", deadline_s=DEADLINE_S)
 
     def start(
-        self, name: str, module: Sequence[str], queue: str, *, talks: bool = False, queue_type: str | None = None
+        self,
+        name: str,
+        module: Sequence[str],
+        queue: str,
+        *,
+        talks: bool = False,
+        queue_type: str | None = None,
+        variables: Mapping[str, str] = MappingProxyType({}),
     ) -> Program:
-        """Start a program of this place."""
-        environment = self._environment(queue) | {functions.QUEUE_TYPE_VARIABLE: queue_type or self.queue_type}
+        """Start a program of this place, with further variables of its environment."""
+        environment = {
+            **self._environment(queue),
+            functions.QUEUE_TYPE_VARIABLE: queue_type or self.queue_type,
+            **variables,
+        }
         program = Program(name, module, environment, self.directory, talks=talks)
         self._programs.append(program)
         self._reaper.watch([started.process for started in self._programs if started.process.poll() is None])

@@ -64,11 +64,12 @@ def _check_nothing_left(place: Place) -> None:
 def _counts(place: Place) -> dict[str, int]:
     """Return the queues that are not empty, as RabbitMQ tells it.
 
-    Not looked at: what was parked, the stream of revocations, and queues of replies (their names are UUIDs), where results
-    wait that programs of other tests did not ask for.
+    Not looked at: what was parked, the stream of revocations, queues of replies (their names are UUIDs), where results wait that
+    programs of other tests did not ask for, and what other tests have delayed for an hour.
     """
     assert isinstance(place.server, PrivateRabbit)
     vhost = place.broker_url.rpartition("/")[2]
     counts = place.server.queue_lengths(vhost)
-    ours = (name for name in counts if not name.endswith(".dead") and name != "celeriac.revoked")
+    elsewhere = (".dead", "celeriac.revoked")
+    ours = (name for name in counts if not name.endswith(elsewhere) and not name.startswith("celery_delayed_"))
     return {name: counts[name] for name in ours if counts[name] and not UUID.fullmatch(name)}

@@ -1,4 +1,4 @@
-"""Two programs written for Celery from its guide, run on Celery and, their imports changed and nothing else, on Celeriac."""
+"""Two programs written for Celery from its guide, run on Celery, and on Celeriac: their imports changed and nothing else, and as they are."""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ SHOP: Final = ("shop.py", "shopconfig.py", "drive.py")
 WORKFLOWS: Final = ("workflows.py",)
 IMPORT: Final = re.compile(r"^(from|import) (celery|kombu)\b", re.MULTILINE)
 NAMES: Final = {"celery": "celeriac", "kombu": "celeriac.queues"}
+UNEDITED: Final = "unedited"
+COMMANDS: Final = {
+    "celery": (("celery",), ()),
+    "celeriac": (("celeriac",), ()),
+    UNEDITED: (("celeriac", "--as-celery"), ("-m", "celeriac.compat")),
+}
+"""What runs the worker, and what stands before the name of the driving program."""
 DEADLINE_S: Final = 120.0
 OURS_IS_SAFER: Final = {
     # What the two may differ in, and why; everything else has to be equal.
@@ -48,7 +55,7 @@ class Program:
         self.journal_file.touch()
         for name in files:
             text = (HERE / name).read_text()
-            (directory / name).write_text(text if framework == "celery" else moved(text))
+            (directory / name).write_text(moved(text) if framework == "celeriac" else text)
         self.environment = {
             **os.environ,
             "SHOP_BROKER": broker,
@@ -60,10 +67,11 @@ class Program:
     def run(self) -> tuple[dict[str, Any], list[Any], str]:
         """Drive it; returns its report, the journal's lines and the worker's log."""
         log_file = self.directory / "worker.log"
+        command, before = COMMANDS[self.framework]
         arguments = ["-A", self.module, "worker", "-c", "2", "-l", "INFO"]
         with log_file.open("wb") as log:
             worker = subprocess.Popen(
-                [sys.executable, "-m", self.framework, *arguments],
+                [sys.executable, "-m", *command, *arguments],
                 cwd=self.directory,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
@@ -77,7 +85,7 @@ class Program:
                 deadline_s=DEADLINE_S,
             )
             drive = subprocess.run(
-                [sys.executable, self.driver, uuid.uuid4().hex],
+                [sys.executable, *before, self.driver, uuid.uuid4().hex],
                 cwd=self.directory,
                 env=self.environment,
                 capture_output=True,
@@ -112,27 +120,27 @@ def told(lines: list[Any]) -> list[str]:
     return sorted({json.dumps(line) for line in lines if line[0] not in OURS_IS_SAFER})
 
 
-def run_both(
+def run_all(
     files: Sequence[str], make_place: Callable[[], tuple[str, str]]
 ) -> list[tuple[dict[str, Any], list[str], str]]:
-    """Run a program on Celery and on Celeriac, side by side."""
+    """Run a program on Celery, and on Celeriac in both ways, side by side."""
 
     def run(framework: str, place: tuple[str, str]) -> tuple[dict[str, Any], list[str], str]:
         with tempfile.TemporaryDirectory() as directory:
             report, lines, log = Program(files, framework, *place, Path(directory)).run()
             return report, told(lines), log
 
-    with ThreadPoolExecutor() as both:
-        running = [both.submit(run, framework, make_place()) for framework in ("celery", "celeriac")]
+    with ThreadPoolExecutor() as all_of_them:
+        running = [all_of_them.submit(run, framework, make_place()) for framework in COMMANDS]
         return [one.result() for one in running]
 
 
 @pytest.mark.timeout(300)
 def test_the_program_does_the_same_on_both(make_place: Callable[[], tuple[str, str]]) -> None:
-    celery, celeriac = run_both(SHOP, make_place)
-    assert celeriac[0] == celery[0]
-    assert celeriac[1] == celery[1]
-    for framework, log in (("celery", celery[2]), ("celeriac", celeriac[2])):
+    celery, celeriac, unedited = run_all(SHOP, make_place)
+    assert celeriac[:2] == celery[:2]
+    assert unedited[:2] == celery[:2]
+    for framework, log in (("celery", celery[2]), ("celeriac", celeriac[2]), (UNEDITED, unedited[2])):
         assert re.search(r"INFO task=shop\.logged id=[0-9a-f-]{36} logged some text", log), (framework, log)
         assert re.search(r"shop\.logged.*printed some text|printed some text", log), framework
 
@@ -140,6 +148,6 @@ def test_the_program_does_the_same_on_both(make_place: Callable[[], tuple[str, s
 @pytest.mark.redis
 @pytest.mark.timeout(300)
 def test_workflows_come_to_the_same_on_both(own_redis: PrivateRedis) -> None:
-    celery, celeriac = run_both(WORKFLOWS, lambda: (own_redis.fresh_url(), own_redis.fresh_url()))
-    assert celeriac[0] == celery[0]
-    assert celeriac[1] == celery[1]
+    celery, celeriac, unedited = run_all(WORKFLOWS, lambda: (own_redis.fresh_url(), own_redis.fresh_url()))
+    assert celeriac[:2] == celery[:2]
+    assert unedited[:2] == celery[:2]

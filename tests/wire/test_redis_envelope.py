@@ -93,6 +93,8 @@ def test_headers_that_only_celerys_json_knows_are_read(number: str) -> None:
         (envelope(properties=...), "properties"),
         (envelope(properties=None), "properties"),
         (envelope(properties="x"), "properties"),
+        (envelope(properties="\ud800"), "properties"),
+        (envelope(headers="\ud800"), "headers"),
         (envelope(properties={}), "delivery_tag"),
         (envelope(properties={"delivery_tag": ...}), "delivery_tag"),
         (envelope(properties={"delivery_tag": 7}), "delivery_tag"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 import socket
 from collections.abc import Callable, Sequence
 
@@ -11,11 +13,13 @@ import pytest
 from celeriac.core.effects import ACK
 from celeriac.core.message import Delivery, Message
 from celeriac.core.policy import Policy
+from celeriac.exceptions import ImproperlyConfigured
 from celeriac.worker import pool as pool_module
 from celeriac.worker.entry import Entry, run_key
-from celeriac.worker.executor.frames import Done, Report, Started, encode_report
+from celeriac.worker.executor.frames import Done, Report, Started, encode_report, receive_job
 from celeriac.worker.handle import Body, Handle
 from celeriac.worker.pool import Death, Pool
+from tests.services import wait_until
 
 A_LONG_TIME_S = 3600.0
 
@@ -23,15 +27,17 @@ A_LONG_TIME_S = 3600.0
 class Executors:
     """A spawner whose executors do what the test says, and a pool that has them."""
 
-    def __init__(self, count: int = 1) -> None:
+    def __init__(self, count: int = 1, kind: str = "process", slots: int = 1) -> None:
         self.heard: list[tuple[int, list[int]]] = []
         """Executor and the numbers of the jobs that it reported, each time that it was listened to."""
         self.deaths: list[Death] = []
         self.news = asyncio.Event()
+        self.renewals = 0
+        self.cannot_renew: ImproperlyConfigured | None = None
         self.sockets: dict[int, tuple[socket.socket, socket.socket]] = {}
         self.pool = Pool(
             self,
-            {"process": (count, 1)},
+            {kind: (count, slots)},
             max_tasks=None,
             max_memory_kib=None,
             on_reports=self._hear,
@@ -49,6 +55,11 @@ class Executors:
 
     def spawn(self, number: int, kind: str, slots: int, jobs: socket.socket, reports: socket.socket) -> None:
         self.sockets[number] = (jobs, reports)
+
+    async def renew(self) -> None:
+        self.renewals += 1
+        if self.cannot_renew is not None:
+            raise self.cannot_renew
 
     async def close(self) -> None:
         for pair in self.sockets.values():
@@ -80,7 +91,7 @@ class Executors:
         for handle in self.pool.handles:
             for number in range(jobs):
                 message = Message("q", {"id": str(number), "task": "t"}, b"")
-                entry = Entry(Delivery(number, "q", message), message, run_key(message), "process", Policy(), 0, 0.0)
+                entry = Entry(Delivery(number, "q", message), message, run_key(message), handle.kind, Policy(), 0, 0.0)
                 assert handle.give(entry, 0.0)
             handle.mean_runtime_s = mean_runtime_s
         return self.pool.handles
@@ -148,3 +159,151 @@ def test_an_executor_with_little_to_do_or_with_long_tasks_is_heard_at_once(monke
 
     for jobs, mean_runtime_s in ((2, A_LONG_TIME_S), (20, 2 * A_LONG_TIME_S), (20, A_LONG_TIME_S / 100)):
         assert asyncio.run(scenario(jobs, mean_runtime_s)) == [(1, [1]), (1, [2])]
+
+
+def numbers(executors: Executors) -> list[int]:
+    return [handle.number for siblings in executors.pool.by_kind.values() for handle in siblings]
+
+
+def ids(entries: Sequence[Entry]) -> list[str]:
+    return [entry.message.id for entry in entries]
+
+
+def give(handle: Handle, *task_ids: str) -> None:
+    for task_id in task_ids:
+        message = Message("q", {"id": task_id, "task": "t"}, b"")
+        assert handle.give(
+            Entry(Delivery(0, "q", message), message, run_key(message), handle.kind, Policy(), 0, 0.0), 0.0
+        )
+
+
+def take_job(executors: Executors, executor: int) -> None:
+    """Be the executor that begins its next job."""
+    assert receive_job(executors.sockets[executor][0]) is not None
+
+
+def test_fewer_executors_the_idle_ones_first() -> None:
+    async def scenario() -> None:
+        executors = Executors(count=4)
+        await executors.busy(0, 1.0)
+        busy = executors.pool.handles[1]
+        give(busy, "runs", "waits")
+        take_job(executors, 2)
+        assert executors.pool.resize("process", 1) == []
+        assert numbers(executors) == [2]
+        for number in (1, 3, 4):
+            executors.exited(number, 0)
+        await let_all_be_heard()
+        assert numbers(executors) == [2]
+        assert executors.deaths[0].running == []
+        await executors.pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_busy_executor_too_many_ends_after_what_it_runs_and_gives_the_rest_back() -> None:
+    async def scenario() -> None:
+        executors = Executors(count=2)
+        await executors.busy(0, 1.0)
+        first, second = executors.pool.handles
+        give(first, "a")
+        give(second, "b", "c")
+        take_job(executors, 1)
+        take_job(executors, 2)
+        give(first, "d", "e")
+        assert ids(executors.pool.resize("process", 1)) == ["c"]
+        assert numbers(executors) == [1]
+        executors.report(2, 1)
+        await executors.until(lambda: executors.heard == [(2, [1])])
+        executors.exited(2, 0)
+        assert numbers(executors) == [1]
+        assert (executors.deaths[0].running, executors.deaths[0].waiting) == ([], [])
+        await executors.pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_dies_meanwhile_is_not_replaced_beyond_what_is_wanted() -> None:
+    async def scenario() -> None:
+        executors = Executors(count=3)
+        await executors.busy(1, 1.0)
+        executors.exited(3, -9)  # its replacement is under way
+        executors.pool.resize("process", 2)
+        await let_all_be_heard()
+        assert numbers(executors) == [1, 2]
+        executors.pool.resize("process", 3)
+        assert numbers(executors) == [1, 2, 4]
+        assert executors.pool.size("process") == 3
+        await executors.pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_busy_processes_are_renewed_when_they_end_and_never_more_run_than_wanted() -> None:
+    async def scenario() -> None:
+        executors = Executors(count=2)
+        await executors.busy(0, 1.0)
+        idle, busy = executors.pool.handles
+        give(busy, "runs", "waits")
+        take_job(executors, 2)
+        assert ids(await executors.pool.renew()) == ["waits"]
+        executors.exited(1, 0)
+        await let_all_be_heard()
+        assert idle.retiring
+        assert busy.retiring
+        assert sorted(numbers(executors)) == [2, 3]
+        executors.exited(2, 0)
+        await let_all_be_heard()
+        assert sorted(numbers(executors)) == [3, 4]
+        await executors.pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_an_executor_of_many_slots_is_renewed_at_once() -> None:
+    async def scenario() -> None:
+        executors = Executors(kind="thread", slots=5)
+        await executors.busy(0, 1.0)
+        give(executors.pool.handles[0], "runs")
+        take_job(executors, 1)
+        assert await executors.pool.renew() == []
+        await let_all_be_heard()
+        assert numbers(executors) == [2]
+        await executors.pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_nothing_changes_when_the_app_cannot_be_imported_anew() -> None:
+    async def scenario() -> None:
+        executors = Executors(count=2)
+        await executors.busy(1, 1.0)
+        executors.cannot_renew = ImproperlyConfigured("no app today")
+        with pytest.raises(ImproperlyConfigured, match="no app today"):
+            await executors.pool.renew()
+        assert not any(handle.retiring for handle in executors.pool.handles)
+        await executors.pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_executors_for_which_sockets_run_short_are_made_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pool_module, "RESPAWN_PAUSE_S", 0.01)
+
+    async def scenario() -> None:
+        executors = Executors(1)
+        await executors.pool.start()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 7, hard))
+        try:
+            executors.pool.resize("process", 4)
+            assert len(executors.pool.handles) < 4
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        await asyncio.to_thread(wait_until, lambda: len(executors.pool.handles) == 4, "the others are made")
+        await executors.pool.close()
+
+    asyncio.run(scenario())
+    assert "a process executor can't be started yet, will go on trying: Too many open files" in caplog.text

@@ -109,8 +109,10 @@ async def until(condition: Callable[[], bool]) -> None:
 def test_every_command_of_a_burst_reaches_a_slow_fork_server(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with Watched(tmp_path) as watched:
-            assert watched.spawner._control is not None
-            watched.spawner._control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the kernel's least
+            assert watched.spawner._server is not None
+            control = watched.spawner._server.control
+            assert control is not None
+            control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the kernel's least
             (server,) = fork_servers()
             server.suspend()
             for number in range(30):
@@ -188,6 +190,53 @@ def test_a_fork_server_killed_while_it_starts_is_replaced(tmp_path: Path, caplog
             watched.spawn(1)
             await until(lambda: watched.born == [1])
             assert len(fork_servers()) == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_former_fork_server_ends_with_the_last_of_its_executors(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with Watched(tmp_path) as watched:
+            watched.spawn(1)
+            await until(lambda: watched.born == [1])
+            (former,) = fork_servers()
+            await watched.spawner.renew()
+            watched.spawn(2)
+            await until(lambda: watched.born == [1, 2])
+            (latter,) = [server for server in fork_servers() if server != former]
+            assert former.is_running()
+            watched.let_end()
+            await until(lambda: fork_servers() == [latter])
+            assert sorted(watched.exited) == [(1, 0), (2, 0)]
+            assert watched.lost == []
+
+    asyncio.run(scenario())
+
+
+def test_executors_that_die_with_a_former_fork_server_are_lost(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with Watched(tmp_path) as watched:
+            watched.spawn(1)
+            await until(lambda: watched.born == [1])
+            (former,) = fork_servers()
+            await watched.spawner.renew()
+            former.kill()
+            await until(lambda: watched.lost == [1])
+            assert len(fork_servers()) == 1
+
+    asyncio.run(scenario())
+
+
+def test_the_fork_server_stays_when_the_app_cannot_be_imported_anew(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with Watched(tmp_path) as watched:
+            servers = fork_servers()
+            (tmp_path / "garden.py").write_text("raise RuntimeError('no app today')")
+            with pytest.raises(ImproperlyConfigured, match="no app today"):
+                await watched.spawner.renew()
+            assert fork_servers() == servers
+            watched.spawn(1)
+            await until(lambda: watched.born == [1])
 
     asyncio.run(scenario())
 

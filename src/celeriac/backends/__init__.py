@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from celeriac.core.settings import Settings
 
 _DATABASES: Final = frozenset({"postgresql", "mysql", "mariadb"})
-_KNOWN: Final = "redis://, rediss://, sentinel://, rediscluster://, db+postgresql://, db+mysql://, db+sqlite:///, rpc://, sqlite:///, memory:// or disabled://"
+_KNOWN: Final = "redis://, rediss://, sentinel://, rediscluster://, db+postgresql://, db+mysql://, db+sqlite:///, rpc://, django-db, sqlite:///, memory:// or disabled://"
 
 
 def open_backend(url: str, settings: Settings, clock: Callable[[], float] = time.time) -> Backend:
@@ -62,15 +62,13 @@ def open_backend(url: str, settings: Settings, clock: Callable[[], float] = time
         return DatabaseBackend(url, settings)
     from celeriac.backends import others  # looking for entry points takes a while to import
 
-    other = others.open_other(kind, url, settings, clock)
+    other = others.open_own(kind, url, settings, clock) or others.open_other(kind, url, settings, clock)
     if other is not None:
         return other
     if kind in _DATABASES:
         why = f"needs db+ before it, as in Celery: db+{kind}://user:password@host/database"
     elif others.celery_has(kind):
-        why = (
-            f"belongs to a package made for Celery's classes, which offers nothing in the entry points {others.GROUP!r}"
-        )
+        why = f"belongs to a package made for Celery's classes, which offers nothing in the entry points {others.GROUP!r}; use {_KNOWN}"
     else:
         why = f"has no known scheme; use {_KNOWN}"
     raise ImproperlyConfigured(f"result backend {mask(url)!r} {why}")

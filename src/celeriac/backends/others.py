@@ -1,8 +1,9 @@
-"""Result backends of other projects, found by the entry points of their distributions."""
+"""Result backends that stand above this layer: those of other projects, found by entry points, and ours in `celeriac.contrib`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +17,31 @@ if TYPE_CHECKING:
 GROUP: Final = "celeriac.result_backends"
 CELERYS_GROUP: Final = "celery.result_backends"
 """Those are made for Celery's own classes, and are not loaded."""
+_DJANGO: Final = "celeriac.contrib.django.results_backend:DjangoBackend"
+OWN: Final[Mapping[str, str]] = {
+    "django-db": _DJANGO,
+    "django_celery_results.backends:DatabaseBackend": _DJANGO,
+    "django_celery_results.backends.DatabaseBackend": _DJANGO,
+    "django_celery_results.backends.database:DatabaseBackend": _DJANGO,
+    "django_celery_results.backends.database.DatabaseBackend": _DJANGO,
+}
+"""Of ours, by name: what they need is imported when they are asked for."""
 _MEMBERS: Final = ("stores", "counts_chords", "reader", "listener", "writer", "shown_url")
+
+
+def open_own(kind: str, url: str, settings: Settings, clock: Callable[[], float]) -> Backend | None:
+    """Return the backend of `celeriac.contrib` that this names, None where it names none. Raises what that raises."""
+    path = OWN.get(kind)
+    if path is None:
+        return None
+    module, _, name = path.partition(":")
+    try:
+        backend: Backend = getattr(importlib.import_module(module), name)(url, settings, clock)
+    except ModuleNotFoundError as error:
+        raise ImproperlyConfigured(
+            f"result backend {mask(url)} needs the package {error.name!r}; pip install it"
+        ) from error
+    return backend
 
 
 def open_other(kind: str, url: str, settings: Settings, clock: Callable[[], float]) -> Backend | None:

@@ -47,6 +47,9 @@ def _executors(worker: Worker) -> Iterator[str]:
     for kind, (count, slots) in worker.sizes.items():
         number = count * slots
         noun = EXECUTORS.get(kind, kind)
+        if kind == "process" and (limits := worker.autoscale) is not None:
+            yield f"{limits.least} to {limits.most} processes"
+            continue
         yield f"{number} {noun}{'' if number == 1 else 'es' if noun.endswith('s') else 's'}"
 
 

@@ -78,6 +78,40 @@ class SecondsOrMoment(click.ParamType):  # type: ignore[type-arg]  # generic in 
             return Moment().convert(value, param, ctx)
 
 
+class Autoscale(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
+    """`10,3`: at most 10 and at least 3, in either order; `10`: at most 10."""
+
+    name = "max,min"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Split the text into most and least."""
+        if isinstance(value, tuple):
+            return value
+        numbers = str(value).split(",")
+        if len(numbers) > 2 or not all(number.strip().isdecimal() for number in numbers) or not any(map(int, numbers)):
+            self.fail(f"{value!r}: write the most and the fewest processes as in 10,3", param, ctx)
+        most, least = sorted((int(number) for number in (*numbers, "1")[:2]), reverse=True)
+        return most, least
+
+
+class Umask(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
+    """Rights that new files do not get, as an octal number."""
+
+    name = "octal"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read the number."""
+        try:
+            mask = value if isinstance(value, int) else int(str(value), 8)
+        except ValueError:
+            mask = -1
+        if not 0 <= mask <= 0o777:
+            self.fail(f"{value!r}: write it as an octal number up to 777, as in 022", param, ctx)
+        return mask
+
+
+AUTOSCALE = Autoscale()
+UMASK = Umask()
 NAMES = Names()
 SECONDS = click.FloatRange(min=0)
 COUNT = click.IntRange(min=0)

@@ -69,10 +69,15 @@ class Target:
             admin.close()
             app.close()
 
+    def enter_workdir(self) -> None:
+        """Go to `--workdir`. Idempotent."""
+        workdir, self.workdir = self.workdir, None
+        if workdir is not None:
+            os.chdir(workdir)
+
     def _prepare(self) -> None:
         """Make the options hold for this process and those that it starts: a worker's executors import the app again."""
-        if self.workdir is not None:
-            os.chdir(self.workdir)
+        self.enter_workdir()
         if self.broker is not None:
             os.environ[BROKER_VARIABLES[0]] = self.broker
         if self.result_backend is not None:

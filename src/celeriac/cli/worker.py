@@ -6,15 +6,18 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from typing import Any, Final
 
 import click
 
 from celeriac.cli.banner import banner_lines
+from celeriac.cli.beat import beat_settings
 from celeriac.cli.cautions import app_urls, cautions
+from celeriac.cli.daemon import Ready, become_worker
 from celeriac.cli.errors import FAILED, USAGE, CommandError
-from celeriac.cli.params import COUNT, NAMES, POSITIVE, SECONDS
 from celeriac.cli.target import Target, target_options
+from celeriac.cli.worker_options import MADE_FOR_THE_OTHER, POOLS, worker_options
 from celeriac.client.app import Celeriac
 from celeriac.client.conf_cmdline import parse_arguments
 from celeriac.core.settings import Settings
@@ -22,15 +25,11 @@ from celeriac.core.urls import mask, scheme
 from celeriac.exceptions import BackendUnavailable, BrokerUnavailable
 from celeriac.worker.logs import configure_logging, log_printed, set_up_logging
 from celeriac.worker.spawners import ThreadSpawner
-from celeriac.worker.worker import Worker, WorkerOptions, program_worker
+from celeriac.worker.worker import Worker, WorkerOptions, node_name, program_worker
 
 logger = logging.getLogger("celeriac.worker")
 
-LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-POOLS: Final = ("prefork", "processes", "threads", "asyncio", "solo")
 FOREIGN_POOLS: Final = ("gevent", "eventlet")
-MADE_FOR_THE_OTHER: Final = ("without_gossip", "without_mingle", "without_heartbeat", "optimization")
-"""Celery's options for machinery that is not there: accepted, so that its command lines go on working."""
 RETRY_PAUSE_S: Final = 0.5
 
 EXAMPLES = """\b
@@ -39,6 +38,7 @@ Examples:
   celeriac -A shop worker -c 4 -Q default,mail -n mailer@%h
   celeriac -A shop worker -c 2 --threads 20 --async 500
   celeriac -A shop worker --max-tasks-per-child 1000 --time-limit 600
+  celeriac -A shop worker --autoscale 10,2 --health-port 8091
   celeriac -A shop worker -- worker.prefetch_multiplier=1 result_expires=600
 \b
 Signals:
@@ -47,65 +47,28 @@ Signals:
   any again   one step sooner; what has not ended is given back to its queue
 \b
 Exit codes:
-  0 stopped as asked    1 broker or results cannot be reached    2 wrong options, settings or app
+  0 stopped as asked    1 broker or results cannot be reached, or another worker has the pidfile
+  2 wrong options, settings or app
 """
 
 
 @click.command(epilog=EXAMPLES)
 @target_options
-@click.option("-n", "--hostname", metavar="NAME", help="Node name; %h is the host, %n its first part.")
-@click.option(
-    "-Q",
-    "--queues",
-    type=NAMES,
-    help="Queues to work on, with commas; 'name:2' runs at most 2 of its tasks at once.  [default: all of task_queues]",
-)
-@click.option("-X", "--exclude-queues", type=NAMES, help="Queues not to work on, with commas.")
-@click.option(
-    "-c", "--concurrency", type=COUNT, help="Processes, one task at a time each.  [default: one per processor]"
-)
-@click.option("--threads", type=COUNT, help="Slots for tasks with executor='thread'.")
-@click.option("--async", "async_concurrency", type=COUNT, help="Slots for `async def` tasks.")
-@click.option(
-    "-P", "--pool", metavar="KIND", help=f"Run all tasks in one kind of executor: {', '.join(POOLS)}; -c is its size."
-)
-@click.option("--prefetch", type=COUNT, metavar="N", help="Most short tasks an executor is given ahead; 0: none.")
-@click.option("--time-limit", type=SECONDS, metavar="S", help="Hard time limit of tasks that have none of their own.")
-@click.option("--soft-time-limit", type=SECONDS, metavar="S", help="Soft time limit, likewise.")
-@click.option("--max-tasks-per-child", type=POSITIVE, metavar="N", help="Renew a process after N tasks.")
-@click.option("--max-memory-per-child", type=POSITIVE, metavar="KIB", help="Renew a process that has grown so big.")
-@click.option(
-    "--grace", "grace_s", type=SECONDS, metavar="S", help="How long a stopping worker waits for running tasks."
-)
-@click.option("-l", "--loglevel", type=click.Choice(LEVELS, case_sensitive=False), default="INFO", show_default=True)
-@click.option(
-    "-f", "--logfile", metavar="FILE", help="Log to a file; %n is the node, %h its host, %i or %I the executor's index."
-)
-@click.option("--log-json", is_flag=True, help="Log one JSON object a line.")
-@click.option(
-    "--wait-for-broker",
-    "wait_s",
-    type=SECONDS,
-    metavar="S",
-    default=10.0,
-    show_default=True,
-    help="Try so long to reach broker and results.",
-)
-@click.option(
-    "--allow-embedded",
-    is_flag=True,
-    envvar="CELERIAC_ALLOW_EMBEDDED",
-    help="Use the embedded broker even with CELERIAC_ENV=production.  [env: CELERIAC_ALLOW_EMBEDDED]",
-)
-@click.option("--without-gossip", is_flag=True, hidden=True)
-@click.option("--without-mingle", is_flag=True, hidden=True)
-@click.option("--without-heartbeat", is_flag=True, hidden=True)
-@click.option("-O", "--optimization", hidden=True)
+@worker_options
 @click.argument("more", nargs=-1, metavar="[SETTING=VALUE]...")
 @click.pass_context
-def worker(
-    ctx: click.Context,
-    /,
+def worker(ctx: click.Context, /, **given: Any) -> None:
+    """Run tasks until a signal stops it."""
+    target = ctx.ensure_object(Target)
+    _pool_kind(given["pool"])
+    with ExitStack() as stack:
+        ready = become_worker(stack, given, target, node_name(given["hostname"]))
+        _run(target, ready, **given)
+
+
+def _run(
+    target: Target,
+    ready: Ready,
     *,
     pool: str | None,
     loglevel: str,
@@ -115,8 +78,6 @@ def worker(
     allow_embedded: bool,
     **given: Any,
 ) -> None:
-    """Run tasks until a signal stops it."""
-    target = ctx.ensure_object(Target)
     kind = _pool_kind(pool)
     level = logging.getLevelNamesMapping()[loglevel]
     configure_logging(level, as_json=log_json)
@@ -125,6 +86,11 @@ def worker(
     if log_json:
         changes["worker_log_json"] = True
     app.conf.override(changes)
+    if given["include"]:
+        try:
+            app.import_default_modules()
+        except ImportError as error:
+            raise CommandError(f"--include {','.join(given['include'])}: {error}", USAGE) from None
     if kind is None and app.conf.value_set_for("worker_pool"):
         kind = _pool_kind(app.settings.worker_pool)
     if kind in ("threads", "asyncio") and given["concurrency"] is None:
@@ -136,7 +102,7 @@ def worker(
             " CELERIAC_ENV=production; use Redis or RabbitMQ, or give --allow-embedded if you mean it",
             USAGE,
         )
-    made = _make_worker(app, target, kind, _worker_options(kind, given), level, log_json, changes, logfile)
+    made = _make_worker(app, target, kind, _worker_options(kind, given), level, log_json, changes, logfile, ready)
     try:
         logs_itself = set_up_logging(app, level, logfile, made.hostname)
     except OSError as error:
@@ -153,6 +119,8 @@ def worker(
         for line in cautions(name, url):
             logger.warning("%s", line)
     _reach(app, made.queues, wait_s)
+    if given["purge"]:
+        _purge(app, made.queues)
     if not logs_itself:
         log_printed(app)
     try:
@@ -176,6 +144,10 @@ def _pool_kind(pool: str | None) -> str | None:
 
 def _worker_options(kind: str | None, given: Mapping[str, Any]) -> WorkerOptions:
     """Return the options, with Celery's -P and -c turned into sizes of our executors."""
+    if given["autoscale"] is not None and kind in ("threads", "asyncio", "solo"):
+        raise click.BadOptionUsage(
+            "autoscale", f"--autoscale is about processes, and with -P {kind} there are none; use -c"
+        )
     concurrency, threads, coroutines = given["concurrency"], given["threads"], given["async_concurrency"]
     match kind:
         case "threads":
@@ -195,6 +167,8 @@ def _worker_options(kind: str | None, given: Mapping[str, Any]) -> WorkerOptions
         threads=threads,
         async_concurrency=coroutines,
         grace_s=given["grace_s"],
+        beat=given["beat"] or given["schedule_filename"] is not None,
+        autoscale=given["autoscale"],
     )
 
 
@@ -206,8 +180,24 @@ def _changed_settings(given: Mapping[str, Any], settings: Settings) -> dict[str,
         "max_tasks_per_child": "worker_max_tasks_per_child",
         "max_memory_per_child": "worker_max_memory_per_child",
         "prefetch": "worker_prefetch_max",
+        "prefetch_multiplier": "worker_prefetch_multiplier",
+        "disable_prefetch": "worker_disable_prefetch",
+        "heartbeat_file": "worker_heartbeat_file",
+        "heartbeat_interval": "worker_event_heartbeat_s",
     }
     changes = {setting: given[option] for option, setting in names.items() if given[option] is not None}
+    if given["task_events"]:
+        changes["worker_send_task_events"] = True
+    if given["without_heartbeat"]:
+        changes["worker_event_heartbeat_s"] = 0.0
+    if given["without_mingle"]:
+        changes["worker_enable_mingle"] = False
+    changes |= beat_settings(given["schedule_filename"], given["scheduler"])
+    if given["include"]:
+        changes["include"] = (*settings.include, *given["include"])
+    if given["health_port"] is not None:
+        host, changes["worker_health_port"] = given["health_port"]
+        changes["worker_health_host"] = host or settings.worker_health_host
     hard, soft = changes.get("task_time_limit"), settings.task_soft_time_limit
     if hard is not None and soft is not None and soft >= hard:
         # It would never be reached: unless another one is asked for, the hard limit alone holds.
@@ -224,10 +214,17 @@ def _make_worker(
     log_json: bool,
     changes: Mapping[str, Any],
     logfile: str | None,
+    ready: Ready,
 ) -> Worker:
     assert target.app_spec is not None
+
+    def on_ready(worker: Worker) -> None:
+        # Celery's words: process managers and scripts wait for them.
+        logger.info("%s ready.", worker.hostname)
+        ready()
+
     if kind == "solo" and app.broker.durable:
-        return Worker(app, options, lambda hostname: ThreadSpawner(app, hostname), _ready)
+        return Worker(app, options, lambda hostname: ThreadSpawner(app, hostname), on_ready)
     return program_worker(
         app,
         options,
@@ -237,13 +234,8 @@ def _make_worker(
         log_json=log_json,
         settings=changes,
         logfile=logfile,
-        on_ready=_ready,
+        on_ready=on_ready,
     )
-
-
-def _ready(worker: Worker) -> None:
-    # Celery's words: process managers and scripts wait for them.
-    logger.info("%s ready.", worker.hostname)
 
 
 def _announce(worker: Worker, *, log_json: bool) -> None:
@@ -273,6 +265,12 @@ def _declare(app: Celeriac, queues: tuple[str, ...]) -> None:
         admin.declare(queues)
     finally:
         admin.close()
+
+
+def _purge(app: Celeriac, queues: tuple[str, ...]) -> None:
+    with closing(app.broker.admin()) as admin:
+        for queue in queues:
+            logger.warning("--purge: %d messages deleted from %s", admin.purge(queue), queue)
 
 
 def _fetch_nothing(app: Celeriac) -> None:

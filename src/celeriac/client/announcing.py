@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from celeriac.client import signals
+from celeriac.client.event_sent import tell_sent
 from celeriac.exceptions import DecodeError
 from celeriac.wire import serializers, task_v2
 
 if TYPE_CHECKING:
+    from celeriac.client.app import Celeriac
     from celeriac.core.message import Message
 
 
-def announce_publishing(message: Message) -> None:
+def announce_publishing(app: Celeriac, message: Message) -> None:
     """Tell listeners that a message is about to be sent; what they change in its headers and properties is sent."""
     if signals.before_task_publish.receivers:
         message.headers = task_v2.with_all_headers(message.headers)
@@ -23,13 +25,15 @@ def announce_publishing(message: Message) -> None:
             routing_key=_routing_key(message),
             headers=message.headers,
             properties=message.properties,
-            declare=[message.queue],
+            declare=[app.amqp.table.find(message.queue)] if message.queue else [],
             retry_policy={},
         )
 
 
-def announce_published(message: Message) -> None:
-    """Tell listeners that the broker has a message."""
+def announce_published(app: Celeriac, message: Message) -> None:
+    """Tell listeners that the broker has a message, and monitors where the settings say so."""
+    if app.settings.task_send_sent_event:
+        tell_sent(app, message)
     if signals.after_task_publish.receivers:
         signals.after_task_publish.send(
             message.task,

@@ -21,6 +21,7 @@ from celeriac.client import calls, result, result_set, signals
 from celeriac.client.amqp import AMQP
 from celeriac.client.annotations import annotate
 from celeriac.client.app_extras import AppExtras
+from celeriac.client.as_celery import as_celery, class_of
 from celeriac.client.bugreport import bugreport
 from celeriac.client.canvas.builtins import builtin_task
 from celeriac.client.canvas.signature import Signature, signature
@@ -48,6 +49,7 @@ from celeriac.exceptions import InvalidTaskError
 
 if TYPE_CHECKING:
     from celeriac.client.control import Control
+    from celeriac.client.events import Events
     from celeriac.client.log_setup import Logging
     from celeriac.client.result_waiter import ResultWaiter
     from celeriac.core.effects import Invoke
@@ -106,6 +108,7 @@ class Celeriac(AppExtras):
         self.transactions: Transactions | None = self.fixup.transactions if self.fixup is not None else None
         """How the program's database does transactions; a database integration puts itself here."""
         self._outbox: Outbox | None = None
+        task_cls = task_cls or getattr(type(self), "task_cls", None)  # of a subclass written for Celery
         task_cls = task_cls or (self.fixup.task_class if self.fixup is not None else None)
         self.Task: type[Task[Any, Any]] = _imported_class(task_cls) if isinstance(task_cls, str) else task_cls or Task
         """Base class of tasks that name none; Celery's name."""
@@ -118,6 +121,8 @@ class Celeriac(AppExtras):
         self.finalized = False
         self.tasks = TaskRegistry(partial(builtin_task, self))
         self.sender = Sender(self)
+        self.periodic_tasks: dict[str, dict[str, Any]] = {}
+        """Entries of the schedule that the program's code has added, as in `beat_schedule`."""
         self.time_source: TimeSource = SYSTEM_TIME
         """What a task can notice goes by it; tests put a clock of their own here, before anything is opened."""
         self._discover: list[tuple[Modules, str | None]] = []
@@ -199,7 +204,8 @@ class Celeriac(AppExtras):
                 )
             own_name = name or self.gen_task_name(function.__name__, function.__module__)
             kind = base or self.Task
-            task = AsyncTask() if kind is Task and _is_async(function) else kind()
+            kind = AsyncTask if kind is Task and _is_async(function) else kind
+            task = class_of(kind, self, own_name, function, bind)()
             task.define(self, own_name, options, function, bind)
             return self._register(task)
 
@@ -344,6 +350,8 @@ class Celeriac(AppExtras):
         if after is None:
             self.close()
             return
+        if before is None and self.fixup is not None:
+            self.fixup.watch_settings()
         annotations = None if before is None else before.task_annotations
         if after.task_annotations and after.task_annotations != annotations:
             for task in self.tasks.values():
@@ -390,7 +398,7 @@ class Celeriac(AppExtras):
         """The URLs in force of broker and result backend; with passwords, so not to be shown."""
         if self._locations is None:
             shown = self._own_broker.shown_url() if self._own_broker is not None else None
-            self._locations = locate(self.settings, os.environ, Path.cwd(), shown)
+            self._locations = locate(self.settings, os.environ, Path.cwd(), shown, as_celery.default_broker)
         return self._locations
 
     @property
@@ -505,6 +513,13 @@ class Celeriac(AppExtras):
         return Control(self)
 
     @cached_property
+    def events(self) -> Events:
+        """Events: receiving and sending them, and what they say of the cluster."""
+        from celeriac.client.events import Events
+
+        return Events(self)
+
+    @cached_property
     def log(self) -> Logging:
         """The set-up of logging in workers."""
         from celeriac.client.log_setup import Logging
@@ -560,6 +575,32 @@ class Celeriac(AppExtras):
     def ResultSet(self, results: Iterable[ResultBase[R]] = ()) -> result_set.ResultSet[R]:  # noqa: N802
         """Return a set of results, to be read together."""
         return result_set.ResultSet(results, app=self)
+
+    def add_periodic_task(
+        self,
+        schedule: Any,
+        sig: Signature,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        **opts: Any,
+    ) -> str:
+        """Add an entry to the schedule, and return its name.
+
+        Args:
+            schedule: seconds, a timedelta, a line of cron, or one of `celeriac.schedules`.
+            sig: what is sent: a signature, or a task.
+            args, kwargs: more arguments, before and beside those of the signature.
+            name: `repr` of the signature if not given; another entry of this name is replaced.
+            opts: options of `apply_async`, and `misfire`, `jitter`, `expires`, `enabled` and `relative` of entries.
+
+        What is wrong with it is told when a scheduler starts.  Idempotent.
+        """
+        from celeriac.client.periodic import periodic_entry  # most processes schedule nothing
+
+        key, entry = periodic_entry(schedule, sig, args, kwargs or {}, name, opts)
+        self.periodic_tasks[key] = entry
+        return key
 
     def signature(
         self,

@@ -9,13 +9,17 @@ import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from celeriac.client import left_out
+from celeriac.client.lamport import LamportClock
 from celeriac.client.naming import main_module_name
 
 if TYPE_CHECKING:
+    from celeriac.client.app import Celeriac
     from celeriac.client.clock import TimeSource
+    from celeriac.client.conf import Conf
+    from celeriac.client.connection import Connection
     from celeriac.core.settings import Settings
 
 
@@ -26,6 +30,7 @@ class AppExtras:
     main: str | None
 
     if TYPE_CHECKING:
+        conf: Conf
 
         @cached_property
         def settings(self) -> Settings: ...
@@ -57,6 +62,20 @@ class AppExtras:
         """Tell whether the app's zone is UTC."""
         return self.timezone is UTC or str(self.timezone) == "UTC"
 
+    # -- the broker, for programs written for Celery ------------------------------------------------------------------
+
+    def connection(self, *_args: Any, **_options: Any) -> Connection:
+        """Return what stands for the app's connections; arguments are accepted for Celery's sake."""
+        from celeriac.client.connection import Connection
+
+        return Connection(cast("Celeriac", self))
+
+    connection_for_read = connection
+    connection_for_write = connection
+    connection_or_acquire = connection
+    broker_connection = connection
+    default_connection = connection
+
     # -- identity -----------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -64,10 +83,20 @@ class AppExtras:
         """An id of this app in this process."""
         return str(uuid.uuid4())
 
+    @cached_property
+    def clock(self) -> LamportClock:
+        """The logical clock of this app in this process, by which requests and events are put in order."""
+        return LamportClock()
+
     @property
     def thread_oid(self) -> str:
         """An id of this app in this thread."""
         return str(uuid.uuid5(uuid.UUID(self.oid), str(threading.get_ident())))
+
+    @property
+    def namespace(self) -> str | None:
+        """The prefix of the app's settings in the object that they come from; see `config_from_object`."""
+        return self.conf.namespace
 
     def either(self, setting: str, *values: Any) -> Any:
         """Return the first value that is not None, else the setting."""

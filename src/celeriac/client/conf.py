@@ -75,6 +75,11 @@ class Conf(MutableMapping[str, Any]):
         """Whether settings have been read."""
         return self._snapshot is not None
 
+    @property
+    def namespace(self) -> str | None:
+        """What the names of settings begin with in their source."""
+        return self._source.namespace if self._source is not None else None
+
     def finalize(self) -> Conf:
         """Read what is still to be read. Raises as `settings`."""
         _ = self.settings
@@ -135,6 +140,12 @@ class Conf(MutableMapping[str, Any]):
         layer, holder = _layer_of(found)
         self._replace({**self._layers, SOURCE: layer}, {*layer, *self._layers[SOURCE]})
         self.__dict__.update(_source=found, _pending=False, _holder=holder)
+
+    def reread(self) -> None:
+        """Read the source once more, where it has been read: an object's variables may have changed. Raises as `settings`."""
+        if self._source is not None and not self._pending and self.configured:
+            given, namespace, silent = self._source
+            self.config_from_object(given, namespace, silent, force=True)
 
     def config_from_envvar(self, variable: str, silent: bool = False, force: bool = False) -> bool:
         """Take settings from the module that an environment variable names; returns whether it names one."""
@@ -326,7 +337,7 @@ class Conf(MutableMapping[str, Any]):
         new = OLD_NAMES.get(name)
         if new:
             return new
-        namespace = self._source.namespace if self._source is not None else None
+        namespace = self.namespace
         if namespace:
             prefix = namespace.rstrip("_") + "_"
             if name.startswith(prefix) and name.removeprefix(prefix).lower() in KNOWN_NAMES:

@@ -20,7 +20,7 @@ CONFIG_MODULE_VARIABLES: Final = ("CELERIAC_CONFIG_MODULE", "CELERY_CONFIG_MODUL
 _ELSEWHERE: Final = frozenset({*BROKER_VARIABLES, *BACKEND_VARIABLES, *CONFIG_MODULE_VARIABLES})
 """Variables that are heeded when a connection is opened, or for something else than one setting."""
 _ONE_OF_TWO_BROKERS: Final = ("CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL")
-_OTHER: Final = frozenset({"app", "env", "allow_embedded"})
+_OTHER: Final = frozenset({"app", "as_celery", "env", "allow_embedded"})
 
 
 def read_environment(environment: Mapping[str, str]) -> dict[str, tuple[Any, str]]:

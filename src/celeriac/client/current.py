@@ -34,6 +34,7 @@ class _Apps:
         self.known: weakref.WeakSet[Celeriac] = weakref.WeakSet()
         self.default: Celeriac | None = None
         self.definitions: list[Definition] = []
+        self.make: Callable[[], Celeriac] | None = None
 
 
 _state: Final = _State()
@@ -91,9 +92,16 @@ def kept() -> Iterator[None]:
             _apps.known, _apps.definitions = weakref.WeakSet(known), definitions
 
 
+def set_app_maker(make: Callable[[], Celeriac] | None) -> None:
+    """Have an app made when a program that has made none asks for the current one: Celery's way, which hides mistakes."""
+    _apps.make = make
+
+
 def get_current_app() -> Celeriac:
     """Return the current app. Raises `ImproperlyConfigured` when the program has made none."""
     app = _state.app or _apps.default
+    if app is None and _apps.make is not None:
+        app = _apps.default = _apps.make()
     if app is None:
         raise ImproperlyConfigured(
             "there is no current app: create one first, as in app = Celeriac('proj', broker=...), and import its module"

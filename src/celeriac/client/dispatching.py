@@ -107,7 +107,7 @@ class Signal:
             try:
                 response = receiver(signal=self, sender=sender, **named)
             except Exception as error:
-                logger.exception("receiver %r of signal %s raised", receiver, self.name)
+                logger.exception("receiver %r of signal %s raised: %r", receiver, self.name, error)
                 response = error
             responses.append((receiver, response))
         return responses

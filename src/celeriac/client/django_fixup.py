@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 OLDEST: Final = (4, 2)
 APP_LABEL: Final = "celeriac"
 """Of `celeriac.contrib.django`, which holds the outbox."""
+_OWN_SETTINGS: Final = ("CELERY", "CELERIAC", "BROKER_")
 
 
 class DjangoFixup:
     """Duties: 1. `django.setup()` before tasks are imported; 2. the installed apps for `autodiscover_tasks()`; 3. connections
-    checked, and closed when they are too old, before and after each task; 4. the outbox, where its app is installed.
+    checked, and closed when they are too old, before and after each task; 4. the outbox, where its app is installed; 5. settings that
+    tests override.
 
     Django itself is imported no earlier than one of these is asked for.
     """
@@ -61,6 +63,16 @@ class DjangoFixup:
         _enable_own_loggers()
         signals.task_prerun.connect(_before_task, weak=False, dispatch_uid="celeriac.django.before")
         signals.task_postrun.connect(_after_task, weak=False, dispatch_uid="celeriac.django.after")
+
+    def watch_settings(self) -> None:
+        """Heed `override_settings` in tests. Idempotent."""
+        from django.core.signals import setting_changed
+
+        setting_changed.connect(self._setting_changed, dispatch_uid=("celeriac", id(self)))
+
+    def _setting_changed(self, *, setting: str, **_named: Any) -> None:
+        if setting.startswith(_OWN_SETTINGS):
+            self._app.conf.reread()
 
     def packages(self) -> list[str]:
         """Name the installed apps, as their `AppConfig.name` says."""

@@ -12,9 +12,10 @@ import time
 import traceback as traceback_module
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, Final
 
-from celeriac.client import signals
+from celeriac.client import signals, wrapping
 from celeriac.client.context import Request, current_request
 from celeriac.client.exception_info import ExceptionInfo
 from celeriac.client.replacing import Replaced
@@ -49,6 +50,20 @@ def execute(
     `work_out` gets the outcome before handlers and listeners do, and returns what they are told: a result that can't be
     written has failed.
     """
+    if wrapping.runs.all:
+        run = partial(_execute, task, request, args, kwargs, limit, work_out)
+        return wrapping.runs.wrap(task, request, args, kwargs, run)
+    return _execute(task, request, args, kwargs, limit, work_out)
+
+
+def _execute(
+    task: AnyTask,
+    request: Request,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    limit: AbstractContextManager[object],
+    work_out: Callable[[Outcome], Outcome],
+) -> Outcome:
     token = current_request.set(request)
     started = time.perf_counter()
     try:

@@ -34,6 +34,9 @@ class Fixup(Protocol):
     def set_up(self) -> None:
         """Make the framework ready, before modules with tasks are imported. Idempotent."""
 
+    def watch_settings(self) -> None:
+        """Have the app's settings follow the framework's, should these change. Idempotent."""
+
     def packages(self) -> list[str]:
         """Name the packages in which tasks may be found, for `autodiscover_tasks()` without arguments."""
 

@@ -6,26 +6,16 @@ from typing import Final
 
 _CONNECTIONS: Final = "an app keeps its connections to itself; send with send_task or apply_async, and see app.broker"
 _PARTS: Final = "the app is built in one place and has no parts to be exchanged by name"
-_SCHEDULES: Final = "schedules are not there yet"
-_EVENTS: Final = "events for monitors are not there yet"
 _PLATFORM: Final = "ask Python's own `platform` or `sys`"
 
 OF_APPS: Final = {
-    "Beat": _SCHEDULES,
-    "add_periodic_task": _SCHEDULES,
-    "events": _EVENTS,
-    "events_cls": _EVENTS,
+    "Beat": "run `celeriac beat`, `celeriac worker --beat`, or celeriac.beat.Service(app).start()",
+    "events_cls": _PARTS,
     "IS_WINDOWS": _PLATFORM,
     "IS_macOS": _PLATFORM,
     "SYSTEM": _PLATFORM,
     "Pickler": "apps are not pickled; workers import them by name",
     "annotations": "read app.conf.task_annotations",
-    "broker_connection": _CONNECTIONS,
-    "connection": _CONNECTIONS,
-    "connection_for_read": _CONNECTIONS,
-    "connection_for_write": _CONNECTIONS,
-    "connection_or_acquire": _CONNECTIONS,
-    "default_connection": _CONNECTIONS,
     "default_producer": _CONNECTIONS,
     "pool": _CONNECTIONS,
     "producer_or_acquire": _CONNECTIONS,
@@ -58,7 +48,7 @@ OF_TASKS: Final = {
     "abstract": "a class is a task once it is registered",
     "backend": "see app.backend",
     "on_replace": "replace() ends the task by raising",
-    "send_event": _EVENTS,
+    "send_event": "send it with app.events.default_dispatcher()",
     "add_around": "use task_annotations with '@method'",
     "add_trail": "what a task sends is noted in self.request.children",
     "annotate": "task_annotations is applied by the app",
@@ -67,8 +57,6 @@ OF_TASKS: Final = {
 }
 """Attributes of Celery's tasks."""
 
-
-_REMOTE: Final = "remote control of workers is not there yet"
 
 OF_RESULTS: Final = {
     "backend": "see app.backend",
@@ -79,20 +67,23 @@ _PLANNED: Final = "a workflow is worked out when it is sent, and by freeze()"
 
 OF_SIGNATURES: Final = {
     "AsyncResult": "see app.AsyncResult",
-    "election": "remote control of workers is not there yet",
+    "election": "our workers elect nobody; send the task once, or make it unique",
     "prepare_steps": _PLANNED,
     "run": _PLANNED,
     "stamp_links": "stamp() puts stamps on links, too",
 }
 """Attributes of Celery's signatures and workflows."""
 
-OF_CONTROL: Final = dict.fromkeys(
-    (
-        "Mailbox", "add_consumer", "autoscale", "broadcast", "cancel_consumer", "disable_events", "election",
-        "enable_events", "heartbeat", "inspect", "ping", "pool_grow", "pool_restart", "pool_shrink", "shutdown", "time_limit",
-    ),
-    _REMOTE,
-)  # fmt: skip
+OF_CONNECTIONS: Final = dict.fromkeys(
+    ("Consumer", "Producer", "SimpleQueue", "channel", "default_channel", "drain_events", "transport"),
+    "it only stands for the app's connections; send with app.send_task, look at queues with app.broker.admin()",
+)
+"""Attributes of Celery's connections."""
+
+OF_CONTROL: Final = {
+    "Mailbox": _PARTS,
+    "mailbox": "requests are sent by broadcast()",
+}
 """Attributes of Celery's `app.control`."""
 
 

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import sys
 import traceback
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Final
 
@@ -14,6 +15,8 @@ from celeriac.client.app import Celeriac
 from celeriac.client.fixups import close_connections
 from celeriac.exceptions import ImproperlyConfigured
 
+AS_CELERY_VARIABLE: Final = "CELERIAC_AS_CELERY"
+"""Set to 1, the command line and the processes of its workers answer `import celery`; see `celeriac.compat`."""
 ATTRIBUTES: Final = ("app", "celeriac", "celery")
 SUBMODULES: Final = ("celeriac", "celery")
 
@@ -62,7 +65,7 @@ def _named(module: ModuleType, attribute: str, spec: str) -> Celeriac:
     if isinstance(found, Celeriac):
         return found
     what = "does not exist" if found is None else f"is a {type(found).__name__}"
-    raise ImproperlyConfigured(f"{attribute!r} of -A {spec} {what}, not a Celeriac app")
+    raise ImproperlyConfigured(f"{attribute!r} of -A {spec} {what}, not a Celeriac app{_cure([found])}")
 
 
 def _search(module: ModuleType, spec: str) -> Celeriac:
@@ -78,6 +81,12 @@ def _search(module: ModuleType, spec: str) -> Celeriac:
             name = f"{module.__name__}.{submodule}"
             if importlib.util.find_spec(name) is not None:
                 return _search(_import(name, spec), spec)
-    raise ImproperlyConfigured(
-        f"-A {spec}: module {module.__name__!r} holds no Celeriac app; name it as -A {module.__name__}:variable"
-    )
+    cure = _cure(vars(module).values()) or f"; name it as -A {module.__name__}:variable"
+    raise ImproperlyConfigured(f"-A {spec}: module {module.__name__!r} holds no Celeriac app{cure}")
+
+
+def _cure(found: Iterable[object]) -> str:
+    """Say what to do where there is one of Celery's apps."""
+    if any(type(value).__name__ == "Celery" and type(value).__module__.startswith("celery.") for value in found):
+        return ", but one of Celery's: change the program's imports to celeriac, or run it as it is by `celeriac --as-celery`"
+    return ""

@@ -26,15 +26,19 @@ class Locations(NamedTuple):
 
 
 def locate(
-    settings: Settings, environment: Mapping[str, str], directory: Path, own_broker: str | None = None
+    settings: Settings,
+    environment: Mapping[str, str],
+    directory: Path,
+    own_broker: str | None = None,
+    default_broker: str | None = None,
 ) -> Locations:
-    """Return the URLs in force: the environment's before the settings', the embedded file in `directory` at last.
+    """Return the URLs in force: the environment's before the settings', `default_broker` or the embedded file in `directory` at last.
 
     As in Celery the environment wins, so that one program runs unchanged in another place.  Where no result backend is
     named, the embedded broker keeps the results in its own file, the memory broker in memory; any other keeps none.
     `own_broker` is the shown URL of a broker that the program made itself.
     """
-    broker = own_broker or _first(environment, BROKER_VARIABLES) or broker_url_of(settings)
+    broker = own_broker or _first(environment, BROKER_VARIABLES) or broker_url_of(settings) or default_broker
     backend = _first(environment, BACKEND_VARIABLES) or backend_url_of(settings)
     if broker is None:
         file = directory / EMBEDDED_FILE

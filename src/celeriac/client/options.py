@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal, TypedDict
 import msgspec
 from msgspec import Meta, Struct
 
+from celeriac.client.as_celery import as_celery
 from celeriac.client.content import check_compression
 from celeriac.core.queues import Exchange, Queue
 from celeriac.core.rates import Rate, interval_of
@@ -185,7 +186,7 @@ def nearest(name: str, known: Collection[str]) -> str:
 
 def check_task_option_names(task_name: str, options: Collection[str], extra: Callable[[str], bool]) -> None:
     """Raise `ImproperlyConfigured` for an option that does not exist; `extra` tells those that the base class adds."""
-    for name in options:
+    for name in () if as_celery.is_on else options:
         if name not in TASK_OPTIONS and not extra(name):
             raise ImproperlyConfigured(
                 f"task {task_name!r}: unknown option {name!r}{nearest(name, (*TASK_OPTIONS, 'name', 'bind', 'base'))}"
@@ -253,7 +254,7 @@ def _exception_classes(task_name: str, option: str, value: Any) -> tuple[type[Ba
 
 def check_call_option_names(task_name: str, options: Collection[str]) -> None:
     """Raise `TypeError` for an option of a call that does not exist, or that only Celery's machinery understands."""
-    if _CALL_OPTIONS.issuperset(options):
+    if as_celery.is_on or _CALL_OPTIONS.issuperset(options):
         return
     for name in options:
         if name in FOREIGN_CALL_OPTIONS:

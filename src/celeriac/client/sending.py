@@ -184,21 +184,21 @@ class Sender:
         began = time.monotonic() if began is None else began
         settings = self._app.settings
         for message in messages:
-            announce_publishing(message)
+            announce_publishing(self._app, message)
         sign_messages(self._app, messages)
         connections = self._app._connections
         # A task that can't send fails, and may be retried: that is safer than a message in the memory of its executor.
         publisher = connections.buffer if running_request() is None else connections.publisher
         publisher.publish(messages, settings.publish_timeout_s, policy, began)
         for message in messages:
-            announce_published(message)
+            announce_published(self._app, message)
 
     async def apublish(self, message: Message, options: Options, began: float | None = None) -> None:
         """As `publish`, without blocking the event loop."""
         began = time.monotonic() if began is None else began
         settings = self._app.settings
         policy = retry_policy_of(options, settings)
-        announce_publishing(message)
+        announce_publishing(self._app, message)
         sign_messages(self._app, [message])
         connections = self._app._connections
         if settings.publish_buffer_max and running_request() is not None:  # as above
@@ -207,7 +207,7 @@ class Sender:
             await asyncio.to_thread(connections.publisher.publish, [message], settings.publish_timeout_s, policy, began)
         else:
             await connections.async_publisher.publish(message, settings.publish_timeout_s, policy, began)
-        announce_published(message)
+        announce_published(self._app, message)
 
     async def apublish_all(self, messages: Sequence[Message], options: Options) -> None:
         """As `publish_all`, without blocking the event loop."""

@@ -1,9 +1,9 @@
-"""Signing what an app sends, and judging what its workers are given: messages, revocations, and rates set at run time."""
+"""Signing what an app sends, and judging what its workers are given: messages, requests to workers, revocations, and rates set at run time."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -122,6 +122,32 @@ def holds_rate(app: Celeriac, task_name: str, kept: str) -> bool:
         return False
     rate, when, key_id, code = words
     return _holds(app, key_id, _rate_parts(task_name, rate, when, key_id), code)
+
+
+def sign_request(app: Celeriac, letter: Message) -> None:
+    """Sign a request to workers where this app signs; call it when nothing of it will be changed any more."""
+    if app.content.signs_control:
+        nonce = os.urandom(_NONCE_BYTES).hex()
+        message_signature.sign(letter, app.content.keys.hmac(), app.time_source.time(), nonce)
+
+
+def holds_request(app: Celeriac, letter: Message, seen: MutableMapping[str, float]) -> bool:
+    """Tell whether a request was signed by a key of this app, just now, for this address, and is no copy of another.
+
+    `seen` is the worker's memory of the requests that it has accepted: nonce -> until when (Unix seconds) copies of it could be accepted.
+    """
+    now = app.time_source.time()
+    for nonce in [nonce for nonce, until in seen.items() if until < now]:
+        del seen[nonce]
+    try:
+        signature = message_signature.verify(letter, app.content.keys.hmac())
+    except SecurityError:
+        return False
+    in_place = signature.by_exchange and signature.place == letter.exchange
+    if not in_place or abs(now - signature.signed_at) > CLOCKS_APART_S or signature.nonce in seen:
+        return False
+    seen[signature.nonce] = signature.signed_at + CLOCKS_APART_S
+    return True
 
 
 def _holds(app: Celeriac, key_id: str, parts: Sequence[bytes], code: str) -> bool:

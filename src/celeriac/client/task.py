@@ -70,6 +70,20 @@ class Defaulted:
         return self if task is None else getattr(task.app.settings, self._setting)
 
 
+class _AppOfTask:
+    """The app of what has none of its own."""
+
+    def __get__(self, task: Task[Any, Any] | None, owner: type) -> Any:
+        try:
+            return get_current_app()
+        except ImproperlyConfigured as error:
+            raise AttributeError(str(error)) from None
+
+
+def _app_of_task() -> Any:
+    return _AppOfTask()
+
+
 def _by_setting(name: str) -> Any:
     """Declare an option whose default is the setting `name`."""
     return Defaulted(name)
@@ -168,7 +182,8 @@ class Task(TaskHandlers, TransactionalCalls[P, R], Generic[P, R]):
     """As in Celery, to be caught without an import; so with `OperationalError`."""
     OperationalError: ClassVar[type[exceptions.OperationalError]] = exceptions.OperationalError
 
-    app: Celeriac
+    app: Celeriac = _app_of_task()
+    """Its app; of a class, and of a task that has not been registered: the current one."""
     run: Callable[..., Any]
     """The function itself, without `self`."""
     handles_start: bool = True
@@ -202,8 +217,8 @@ class Task(TaskHandlers, TransactionalCalls[P, R], Generic[P, R]):
             current_request.reset(token)
 
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> result.AsyncResult[R]:
-        """Send a call with these arguments; everything else as `apply_async`."""
-        return self.app.sender.call(self, args, kwargs, {})
+        """Send a call with these arguments: `apply_async(args, kwargs)`, also where a class has one of its own."""
+        return self.apply_async(args, kwargs)
 
     def apply_async(
         self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Unpack[CallOptions]
@@ -233,7 +248,7 @@ class Task(TaskHandlers, TransactionalCalls[P, R], Generic[P, R]):
 
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> result.AsyncResult[R]:
         """As `delay`, without blocking the event loop; concurrent callers share round trips to the broker."""
-        return await self.app.sender.acall(self, args, kwargs, {})
+        return await self.aapply_async(args, kwargs)
 
     async def aapply_async(
         self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Unpack[CallOptions]
@@ -455,6 +470,11 @@ class Task(TaskHandlers, TransactionalCalls[P, R], Generic[P, R]):
         elif request.called_directly:
             raise RuntimeError(f"task {self.name!r} was called directly: there is no state to update; give a task_id")
 
+    @classmethod
+    def _get_app(cls) -> Celeriac:
+        """Return the app; base classes written for Celery call it so."""
+        return cls.app
+
     # -- for the app, the worker and eager mode -----------------------------------------------------------------------
 
     def check_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
@@ -507,7 +527,7 @@ class Task(TaskHandlers, TransactionalCalls[P, R], Generic[P, R]):
             raise InvalidTaskError(f"task class {known.__qualname__} has no run() method")
         if checked.get("pydantic"):
             self.run = conversion_pydantic.wrap(self.run, app, name, checked)
-        self.entry = self._enter_own_call if known.__call__ is not Task.__call__ else self.run
+        self.enter_anew()
         self.handles_start = known.before_start is not TaskHandlers.before_start
         handlers = (known.on_success, known.after_return)
         self.handles_success = handlers != (TaskHandlers.on_success, TaskHandlers.after_return)
@@ -534,6 +554,10 @@ class Task(TaskHandlers, TransactionalCalls[P, R], Generic[P, R]):
         may_look = app.conf.configured or self.is_explicit("validate")
         if self.pydantic or (may_look and self.validate):
             _ = self.conversion  # hints that can't be converted are told now
+
+    def enter_anew(self) -> None:
+        """Have a worker call what `run` is now, or the class's own `__call__`."""
+        self.entry = self._enter_own_call if type(self).__call__ is not Task.__call__ else self.run
 
     def _is_given(self, option: str) -> bool:
         for known in type(self).__mro__:

@@ -147,7 +147,7 @@ def send_via_outbox(
             run()
     else:
         if not is_unique(message):
-            announce_publishing(message)  # here, where listeners find the context of the call; the relay tells the rest
+            announce_publishing(app, message)  # here, where listeners find the call's context; the relay tells the rest
         outbox.add(message, using)
         return app.sender.result_of(message, options)
     return AsyncResult(message.id, app=app, ignored=bool(message.headers["ignore_result"]))

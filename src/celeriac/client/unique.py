@@ -17,6 +17,7 @@ from celeriac.client.options import nearest
 from celeriac.client.result import AsyncResult
 from celeriac.coordination.location import coordination_url
 from celeriac.coordination.unique import UniqueStore, open_unique_store
+from celeriac.core.converting import convert
 from celeriac.core.headers import to_timestamp
 from celeriac.core.unique import LONGEST_S, UNIQUE, Answer, Hold, Mark, Step, Take, Undo, Unique, as_unique, make_key
 from celeriac.exceptions import (
@@ -181,7 +182,7 @@ def read_mark(headers: Mapping[str, Any]) -> Mark | None:
     if found is None:
         return None
     try:
-        return msgspec.convert(found, Mark)
+        return convert(found, Mark)
     except msgspec.ValidationError:
         return None
 

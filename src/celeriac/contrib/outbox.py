@@ -227,7 +227,7 @@ class Relay:
         sign_messages(self._app, messages)  # only now: a signature has its time
         self._app._connections.publisher.publish(messages, self._app.settings.publish_timeout_s)
         for message in messages:
-            announce_published(message)
+            announce_published(self._app, message)
 
     @staticmethod
     def _park(claim: Claim, row_id: int, error: Exception) -> None:

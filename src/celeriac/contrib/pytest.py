@@ -33,36 +33,35 @@ def pytest_configure(config: pytest.Config) -> None:
 # -- the app ----------------------------------------------------------------------------------------------------------
 
 
+def _value(request: pytest.FixtureRequest, name: str) -> Any:
+    """Return the value of a fixture by our name, or by Celery's where a conftest.py has imported only those."""
+    try:
+        return request.getfixturevalue(name)
+    except pytest.FixtureLookupError:
+        return request.getfixturevalue(name.replace("celeriac", "celery"))
+
+
 @contextmanager
-def _create_app(
-    request: pytest.FixtureRequest,
-    config: Mapping[str, Any],
-    parameters: Mapping[str, Any],
-    enable_logging: bool,
-    use_trap: bool,
-) -> Iterator[TestApp]:
-    settings = dict(config)
+def _create_app(request: pytest.FixtureRequest) -> Iterator[TestApp]:
+    settings = dict(_value(request, "celeriac_config"))
     for name in MARKERS:
         mark = request.node.get_closest_marker(name)
         if mark is not None:
             settings.update(mark.kwargs)
-    app = TestApp(set_as_current=False, enable_logging=enable_logging, config=settings, **parameters)
-    with setup_default_app(app, use_trap=use_trap):
+    app = TestApp(
+        set_as_current=False,
+        enable_logging=_value(request, "celeriac_enable_logging"),
+        config=settings,
+        **_value(request, "celeriac_parameters"),
+    )
+    with setup_default_app(app, use_trap=_value(request, "use_celeriac_app_trap")):
         yield app
 
 
 @pytest.fixture
-def celery_app(
-    request: pytest.FixtureRequest,
-    celeriac_config: Mapping[str, Any],
-    celeriac_parameters: Mapping[str, Any],
-    celeriac_enable_logging: bool,
-    use_celeriac_app_trap: bool,
-) -> Iterator[Celeriac]:
+def celery_app(request: pytest.FixtureRequest) -> Iterator[Celeriac]:
     """An app of the test's own, with broker and results in memory."""
-    with _create_app(
-        request, celeriac_config, celeriac_parameters, celeriac_enable_logging, use_celeriac_app_trap
-    ) as app:
+    with _create_app(request) as app:
         yield app
 
 
@@ -73,18 +72,10 @@ def celeriac_app(celery_app: Celeriac) -> Celeriac:
 
 
 @pytest.fixture(scope="session")
-def celery_session_app(
-    request: pytest.FixtureRequest,
-    celeriac_config: Mapping[str, Any],
-    celeriac_parameters: Mapping[str, Any],
-    celeriac_enable_logging: bool,
-    use_celeriac_app_trap: bool,
-) -> Iterator[Celeriac]:
+def celery_session_app(request: pytest.FixtureRequest) -> Iterator[Celeriac]:
     """One app for all tests of the run; it is the current and the default one."""
-    with _create_app(
-        request, celeriac_config, celeriac_parameters, celeriac_enable_logging, use_celeriac_app_trap
-    ) as app:
-        if not use_celeriac_app_trap:
+    with _create_app(request) as app:
+        if not _value(request, "use_celeriac_app_trap"):
             app.set_default()
             app.set_current()
         yield app
@@ -97,43 +88,34 @@ def celeriac_session_app(celery_session_app: Celeriac) -> Celeriac:
 
 
 @pytest.fixture
-def depends_on_current_app(celeriac_app: Celeriac) -> None:
+def depends_on_current_app(request: pytest.FixtureRequest) -> None:
     """Makes the test's app the current one."""
-    celeriac_app.set_current()
+    _value(request, "celeriac_app").set_current()
 
 
 # -- the worker -------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def _run_worker(
-    app: Celeriac, includes: Sequence[str], class_tasks: Sequence[Any], pool: str, parameters: Mapping[str, Any]
-) -> Iterator[TestWorkController]:
+def _run_worker(request: pytest.FixtureRequest, app: Celeriac) -> Iterator[TestWorkController]:
     if os.environ.get("NO_WORKER"):
         pytest.skip("NO_WORKER is set")
-    for module in includes:
+    for module in _value(request, "celeriac_includes"):
         importlib.import_module(module)
-    for task in class_tasks:
+    for task in _value(request, "celeriac_class_tasks"):
         app.register_task(task)
-    with start_worker(app, pool=pool, **parameters) as worker:
+    pool = _value(request, "celeriac_worker_pool")
+    with start_worker(app, pool=pool, **_value(request, "celeriac_worker_parameters")) as worker:
         yield worker
 
 
 @pytest.fixture
-def celery_worker(
-    request: pytest.FixtureRequest,
-    celeriac_app: Celeriac,
-    celeriac_includes: Sequence[str],
-    celeriac_class_tasks: Sequence[Any],
-    celeriac_worker_pool: str,
-    celeriac_worker_parameters: Mapping[str, Any],
-) -> Iterator[TestWorkController]:
+def celery_worker(request: pytest.FixtureRequest) -> Iterator[TestWorkController]:
     """A worker in this process for the test's app."""
+    app = _value(request, "celeriac_app")
     if CLOCK in request.fixturenames:
         request.getfixturevalue(CLOCK)  # before the worker opens anything
-    with _run_worker(
-        celeriac_app, celeriac_includes, celeriac_class_tasks, celeriac_worker_pool, celeriac_worker_parameters
-    ) as worker:
+    with _run_worker(request, app) as worker:
         yield worker
 
 
@@ -144,17 +126,9 @@ def celeriac_worker(celery_worker: TestWorkController) -> TestWorkController:
 
 
 @pytest.fixture(scope="session")
-def celery_session_worker(
-    celeriac_session_app: Celeriac,
-    celeriac_includes: Sequence[str],
-    celeriac_class_tasks: Sequence[Any],
-    celeriac_worker_pool: str,
-    celeriac_worker_parameters: Mapping[str, Any],
-) -> Iterator[TestWorkController]:
+def celery_session_worker(request: pytest.FixtureRequest) -> Iterator[TestWorkController]:
     """One worker in this process for all tests of the run."""
-    with _run_worker(
-        celeriac_session_app, celeriac_includes, celeriac_class_tasks, celeriac_worker_pool, celeriac_worker_parameters
-    ) as worker:
+    with _run_worker(request, _value(request, "celeriac_session_app")) as worker:
         yield worker
 
 

@@ -72,7 +72,6 @@ CELERY_DEFAULTS: Final[Mapping[str, Any]] = MappingProxyType(
         "worker_enable_soft_shutdown_on_idle": False,
         "worker_lost_wait": 10.0,
         "worker_pool_putlocks": True,
-        "worker_pool_restarts": False,
         "worker_pool_start_method": "fork",
         "worker_proc_alive_timeout": 4.0,
         "worker_timer_precision": 1.0,

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from celeriac.core.converting import convert
 from celeriac.core.unique import Mark
 from celeriac.exceptions import BadMessage
 
@@ -26,6 +27,8 @@ SLOT: Final = "celeriac_slot"
 """Header of ours: the start that was reserved for it, in Unix seconds of whoever keeps the rate."""
 SENSITIVE: Final = "celeriac_sensitive"
 """Header of ours: some of the arguments are shown to nobody who does not ask for them."""
+PERIODIC_TASK: Final = "periodic_task_name"
+"""The schedule entry that sent a message; django-celery-beat's name."""
 SIGNATURE: Final = "celeriac_signature"
 """Header of ours: who has signed the message, when and for which place; see `wire/message_signature.py`."""
 
@@ -66,10 +69,10 @@ def read_headers(headers: Mapping[str, Any]) -> TaskHeaders:
     Raises `BadMessage` that names the header which is missing or wrong.
     """
     try:
-        found = msgspec.convert(headers, TaskHeaders)
+        found = convert(headers, TaskHeaders)
         # A pattern costs 0.45 us, so nearly all names are found to be good without one.
         if not (found.id.isascii() and found.id.isprintable() and found.task.isascii() and found.task.isprintable()):
-            msgspec.convert(headers, _Names)
+            convert(headers, _Names)
         return found
     except msgspec.ValidationError as error:
         raise BadMessage(f"bad message headers: {error}") from None

@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
+from celeriac.core.boards import Move
 from celeriac.core.effects import Lost, Record, Settlement
+from celeriac.core.mailbox import Address, Mailbox
 from celeriac.core.message import DeadLetter, Delayed, Delivery, Message, QueueDepth, Revocation
 from celeriac.core.priorities import First
 from celeriac.core.queues import QueueTable
@@ -39,6 +41,16 @@ class Producer(Protocol):
 
     def close(self) -> None:
         """Close the connection; idempotent."""
+
+
+class OnceProducer(Producer, Protocol):
+    """A producer whose broker keeps boards, too: Redis, the SQLite file, the memory."""
+
+    def publish_once(self, board: str, move: Move, messages: Sequence[Message], timeout_s: float) -> bool:
+        """Make a move on a board and send the messages, in one step; False: something else stands there, and nothing was done.
+
+        Raises as `publish`; `Unroutable` when all has been done but for those messages.
+        """
 
 
 class Admin(Protocol):
@@ -97,6 +109,12 @@ class Consumer(Protocol):
         between; `heartbeat` tells that.
         """
 
+    async def consume(self, queues: Sequence[str]) -> None:
+        """Claim from these queues from now on, names or aliases, and from no other; create those that are missing.
+
+        What was claimed before stays ours.  Without any, `claim` finds nothing until it is told of others.  Idempotent.
+        """
+
     async def claim(self, limit: int, wait_s: float) -> list[Delivery]:
         """Take up to `limit` messages, by priority, queues taking turns; wait up to `wait_s` for the first one.
 
@@ -134,6 +152,12 @@ class Consumer(Protocol):
     async def hasten(self, delayed: Sequence[Delayed]) -> int:
         """Make delayed messages due now, to the heads of their queues, and return how many were found there. Idempotent."""
 
+    async def upcoming(self, limit: int) -> list[Message]:
+        """Return up to `limit` messages that are delayed for the queues consumed, those first that are due first, with `not_before`.
+
+        What is very large may be left out.  A broker that cannot look into its delay returns none.
+        """
+
     async def heartbeat(self) -> bool:
         """Renew the lease; False when it had run out and the claims belong to others now (a new lease is taken then)."""
 
@@ -151,6 +175,28 @@ class Consumer(Protocol):
 
     async def close(self) -> None:
         """Close the connections; idempotent."""
+
+
+class Messenger(Protocol):
+    """Carries letters: events, requests to workers, and replies. At most once; in one event loop only.
+
+    A letter is a `Message` without a queue, whose headers are the sender's and need no task id; its `exchange` tells the address.
+    """
+
+    async def open(self, mailboxes: Collection[Mailbox]) -> None:
+        """Connect and listen at these mailboxes; when it returns, what is sent from now on arrives.
+
+        Called again with others, or after a failure: it reconnects where it has to, and listens at these instead.
+        """
+
+    async def send(self, address: Address, letters: Sequence[Message]) -> None:
+        """Send letters, each with its `routing_key`, in one round trip at most; what nobody listens for is dropped."""
+
+    async def receive(self) -> list[Message]:
+        """Wait for the next letters. Cancelling it loses nothing. Raises `BrokerUnavailable` when the connection is lost."""
+
+    async def close(self) -> None:
+        """Close the connection, and take away the mailboxes; idempotent."""
 
 
 class ResultReader(Protocol):
@@ -266,6 +312,8 @@ class Broker(Protocol):
     def admin(self) -> Admin: ...
 
     def consumer(self) -> Consumer: ...
+
+    def messenger(self) -> Messenger: ...
 
     def shown_url(self) -> str:
         """Return the URL with the password masked."""

@@ -27,6 +27,11 @@ def stamp_id(name: str, value: Any) -> str:
         raise ArgumentError(f"stamp {name!r} = {value!r:.80} cannot be written as JSON: {error}") from None
 
 
+def is_task_id(revoked_id: str) -> bool:
+    """Tell whether a revoked id is that of a task, and not one of `stamp_id`."""
+    return not revoked_id.startswith(_STAMP)
+
+
 def stamp_of(revoked_id: str) -> tuple[str, Any] | None:
     """Return name and value of the stamp that an id of `stamp_id` means; None for a task's id, and for what nobody of ours wrote."""
     if not revoked_id.startswith(_STAMP):

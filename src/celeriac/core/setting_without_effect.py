@@ -58,7 +58,6 @@ WITHOUT_EFFECT: Final[dict[str, str]] = {
     "worker_eta_task_limit": "tasks that wait for their time wait in the broker, not in the worker",
     "worker_lost_wait": "the core learns at once from the kernel that an executor has died",
     "worker_pool_putlocks": "an executor is only given a task when it can begin it",
-    "worker_pool_restarts": "executors are renewed one by one; start the worker anew for new code",
     "worker_pool_start_method": "executors are forks of a server that has imported the app and nothing else",
     "worker_proc_alive_timeout": "`worker_start_timeout_s` says how long an executor may take to start",
     # -- result backends of Celery's that do not exist here ---------------------------------------------------------------
@@ -114,30 +113,11 @@ WITHOUT_EFFECT: Final[dict[str, str]] = {
 NOT_YET: Final = frozenset(
     {
         # the scheduler
-        "beat_cron_starting_deadline",
         "beat_enable_remote_control",
-        "beat_max_loop_interval",
         "beat_remote_control_max_tick_age",
-        "beat_schedule",
-        "beat_schedule_filename",
-        "beat_scheduler",
         "beat_sync_every",
         # remote control and events
-        "control_exchange",
-        "control_queue_durable",
-        "control_queue_exclusive",
-        "control_queue_expires",
-        "control_queue_ttl",
-        "event_exchange",
-        "event_queue_durable",
-        "event_queue_exclusive",
-        "event_queue_expires",
-        "event_queue_prefix",
-        "event_queue_ttl",
-        "event_serializer",
-        "task_send_sent_event",
         "worker_direct",
-        "worker_send_task_events",
     }
 )
 """Settings that are checked and kept for what is still to be built: nothing reads them yet."""

@@ -81,3 +81,9 @@ class BrokerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     event_queue_exclusive: bool = True
     event_queue_durable: bool = False
     event_serializer: str = "json"
+    control_max_bytes: PositiveInt = 16 * 1024 * 1024
+    """A larger request to workers, or reply, is neither sent nor read."""
+    event_max_bytes: PositiveInt = 4 * 1024 * 1024
+    """A larger letter of events is not read."""
+    event_buffer_max: PositiveInt = 10_000
+    """Most letters with events, requests or replies that wait in a process to be sent or read; beyond that the oldest are dropped."""

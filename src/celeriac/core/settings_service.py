@@ -44,7 +44,7 @@ class ServiceSettings(WorkerSettings, frozen=True, kw_only=True, forbid_unknown_
     security_sign_messages: bool = False
     """Sign each message with `security_hmac_key`: headers, body, queue and time. What the serializer `hmac` writes always is."""
     security_require_signature: bool | None = None
-    """Workers refuse what is not signed so: tasks, revocations, and rates set at run time. None: as
+    """Workers refuse what is not signed so: tasks, revocations, rates set at run time, and requests that change something. None: as
     `security_sign_messages`, or where `accept_content` is nothing but `hmac`."""
     security_replay_window_s: NonNegativeFloat = 86_400.0
     """Seconds after its signing (or its ETA) that a signed message is accepted, and that a copy of a completed one is recognised;
@@ -62,12 +62,34 @@ class ServiceSettings(WorkerSettings, frozen=True, kw_only=True, forbid_unknown_
     beat_scheduler: Any = None
     """Class of the scheduler, or where to import it from; None: our own."""
     beat_schedule_filename: str = "celerybeat-schedule"
+    """With `.sqlite` after it: the file in which the schedulers of one machine remember ticks where there is no other place."""
+    beat_store_url: str | None = None
+    """Where schedulers remember ticks and find entries added at run time: a Redis, a SQLite file, a database (`db+postgresql://...`).
+    None: `coordination_url`, else the broker, else the result backend, else a file."""
+    beat_namespace: str | None = None
+    """Whose schedulers work together on one store: those of one name. None: the app's own."""
     beat_max_loop_interval: NonNegativeFloat = 0.0
-    """Seconds; the longest sleep between two looks at the schedule. 0: the scheduler's own."""
+    """Seconds; the longest sleep between two looks at the schedule, and so how soon changes are seen. 0: 5 seconds."""
+    beat_misfire: Literal["skip", "once", "all"] = "once"
+    """What becomes of ticks that were missed: nothing, one run for all of them, or one for each; entries may say otherwise."""
+    beat_misfire_grace_s: NonNegativeFloat = 60.0
+    """With `skip`: a tick that is not later than this was not missed."""
+    beat_misfire_all_max_s: PositiveFloat = 86_400.0
+    """With `all`: what was missed longer ago than this is not made up for."""
+    beat_jitter_s: NonNegativeFloat = 0.0
+    """Each tick is sent up to so many seconds late, so that not all come at once; entries may say otherwise."""
+    beat_expires_below_s: NonNegativeFloat = 60.0
+    """Runs that follow each other within so many seconds expire when the next one comes, unless their entry says otherwise; 0: none."""
+    beat_lease_s: PositiveFloat = 10.0
+    """After this long another scheduler sends a tick that one has claimed and not sent, where claiming and sending are two steps."""
+    beat_retry_max_s: PositiveFloat = 5.0
+    """The longest pause between two attempts while broker or store is away."""
+    beat_forget_s: PositiveFloat = 2_592_000.0
+    """What is remembered of an entry that no scheduler has any more is forgotten so many seconds later."""
     beat_sync_every: NonNegativeInt = 0
-    """Tasks sent between two saves of the schedule; 0: by time."""
+    """Tasks sent between two saves of the schedule; without effect, for each is remembered as it is sent."""
     beat_cron_starting_deadline: NonNegativeInt | None = None
-    """Seconds; an older missed tick is not made up for. None: each is."""
+    """Seconds; a missed tick of a crontab that is older than this is not made up for. None: the misfire policy alone decides."""
     beat_enable_remote_control: bool = False
     """Obey remote control."""
     beat_remote_control_max_tick_age: NonNegativeFloat | None = None

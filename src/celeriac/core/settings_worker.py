@@ -29,6 +29,16 @@ class WorkerSettings(TaskSettings, frozen=True, kw_only=True, forbid_unknown_fie
     """KiB of resident memory, looked at after each task."""
     worker_start_timeout_s: PositiveFloat = 60.0
     """How long an executor may take to import the app."""
+    worker_pool_restarts: bool = False
+    """Let remote control have all executors made anew, with the app imported anew."""
+    worker_autoscale_keepalive_s: NonNegativeFloat = 30.0
+    """With `--autoscale`: executors that have not been needed for so long end."""
+    worker_autoscale_target_delay_s: NonNegativeFloat = 1.0
+    """With `--autoscale`: when the oldest message has waited in its queue for longer than this, there are more executors."""
+    worker_autoscale_look_s: PositiveFloat = 1.0
+    """With `--autoscale`: how often the worker looks at its load."""
+    worker_autoscale_ask_s: PositiveFloat = 2.0
+    """With `--autoscale`: how often the broker is asked, at most, how much waits; only while every executor is busy."""
 
     # -- what it claims ------------------------------------------------------------------------------------------------
     worker_lease_s: Annotated[float, Meta(ge=1)] = 10.0
@@ -65,10 +75,28 @@ class WorkerSettings(TaskSettings, frozen=True, kw_only=True, forbid_unknown_fie
     # -- what it tells -------------------------------------------------------------------------------------------------
     worker_send_task_events: bool = False
     """Send events about tasks."""
+    worker_event_heartbeat_s: NonNegativeFloat = 2.0
+    """How often a worker tells whoever listens to events that it lives; monitors miss it after three times that. 0: never."""
     worker_enable_remote_control: bool = True
-    """Heed what is set at run time: revocations, and rates of tasks. False: they are refused."""
+    """Answer requests, and heed what is set at run time: revocations, and rates of tasks. False: they are refused."""
+    worker_enable_mingle: bool = True
+    """Ask the other workers at the start which tasks are revoked: those of Celery know what no broker keeps."""
+    worker_control_command_timeout_s: PositiveFloat = 10.0
+    """How long a command of the program's own may take until an error is answered in its place."""
+    worker_control_commands_max: PositiveInt = 4
+    """Most commands of the program's own that run at once; what comes beyond that is answered with an error."""
     worker_revokes_max: PositiveInt = 50_000
     """Most revocations that a worker keeps in mind; the oldest are forgotten first."""
+
+    # -- how it is -----------------------------------------------------------------------------------------------------
+    worker_health_port: Annotated[int, Meta(ge=1, le=65535)] | None = None
+    """Port on which `/livez` and `/readyz` are answered; None: none."""
+    worker_health_host: str = "127.0.0.1"
+    """Address of this machine at which that is done; `0.0.0.0`: all of them, as probes of Kubernetes need it."""
+    worker_heartbeat_file: str | None = None
+    """File that is written anew again and again while the worker lives, removed when it stops; `%n` and the like as in names of log files."""
+    worker_heartbeat_file_s: PositiveFloat = 5.0
+    """How often."""
 
     # -- its log -------------------------------------------------------------------------------------------------------
     worker_hijack_root_logger: bool = True

@@ -43,7 +43,9 @@ from celeriac.testing.broker_base import (
     make_messages,
 )
 from celeriac.testing.broker_chord_cases import ChordCases
+from celeriac.testing.broker_consume_cases import ConsumeCases
 from celeriac.testing.broker_lease_cases import LeaseCases
+from celeriac.testing.broker_messenger_cases import MessengerCases
 from celeriac.testing.broker_queue_cases import QueueCases
 from celeriac.testing.broker_routing_cases import RoutingCases
 from celeriac.testing.broker_settle_cases import SettleCases
@@ -60,5 +62,7 @@ __all__ = [
 ]
 
 
-class BrokerSuite(QueueCases, RoutingCases, SettleCases, ChordCases, LeaseCases, AdminCases):
+class BrokerSuite(
+    QueueCases, ConsumeCases, RoutingCases, SettleCases, ChordCases, LeaseCases, AdminCases, MessengerCases
+):
     """Everything that is asked of a broker."""

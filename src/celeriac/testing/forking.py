@@ -21,6 +21,7 @@ from celeriac.client.current import set_current_app
 from celeriac.testing import notes
 from celeriac.worker.executor.forkserver import ForkServer, Setup, die_with_parent
 from celeriac.worker.executor.main import ignore_stop_signals
+from celeriac.worker.server_handle import ServerHandle
 from celeriac.worker.spawners import ForkServerSpawner
 
 LOOK_FOR_END_S: Final = 0.005
@@ -133,50 +134,57 @@ class TestForkSpawner(ForkServerSpawner):
             start_timeout_s=app.settings.worker_start_timeout_s,
         )
         self._app = app
+        self._hostname = hostname
         self._template: Template | None = None
-        self._notes: socket.socket | None = None
+        self._notes: set[socket.socket] = set()
 
     def prepare(self) -> None:
         """Fork the process from which the next executors come, in the calling thread: it sees what the test has set up by now."""
         self._template = Template(self._app, self._hostname)
 
-    async def renew(self) -> None:
+    async def start_over(self) -> None:
         """Replace the executors by forks of what was prepared; tasks that run are given out again."""
-        self._hang_up()
-        self._stop_hearing_notes()
-        await self._bury()
-        await asyncio.sleep(0)
+        server, self._server = self._server, None
+        if server is not None:
+            server.hang_up()
+            self._stop_hearing_notes()
+            await self._bury(server)
+            await asyncio.sleep(0)
         await self._launch()
         self._send()
 
     async def close(self) -> None:
         """End all processes. Idempotent."""
         await super().close()
-        if self._notes is not None:
-            self._hear_notes()
+        for channel in list(self._notes):
+            self._hear_notes(channel)
         self._stop_hearing_notes()
 
-    async def _launch(self) -> None:
+    async def start_server(self) -> ServerHandle:
+        """Return what was prepared, or else a fork of what there is now."""
         template, self._template = self._template or Template(self._app, self._hostname), None
-        self._control, self._process, self._notes = template.control, template, template.notes
-        self._loop.add_reader(template.notes, self._hear_notes)
-        self._loop.add_reader(template.control, self._hear, template.control)
+        self._notes.add(template.notes)
+        self._loop.add_reader(template.notes, self._hear_notes, template.notes)
+        return ServerHandle(template, template.control)
 
-    def _hear_notes(self) -> None:
-        while self._notes is not None:
+    def _hear_notes(self, channel: socket.socket) -> None:
+        while channel in self._notes:
             try:
-                note = notes.receive(self._notes)
+                note = notes.receive(channel)
             except BlockingIOError:
                 return
             if note is None:
-                self._stop_hearing_notes()
+                self._stop_hearing(channel)
             elif isinstance(note, logging.LogRecord):
                 notes.handle(note)
             else:
                 self._app._connections.publisher.publish(note, self._app.settings.publish_timeout_s)
 
     def _stop_hearing_notes(self) -> None:
-        channel, self._notes = self._notes, None
-        if channel is not None:
-            self._loop.remove_reader(channel)
-            channel.close()
+        for channel in list(self._notes):
+            self._stop_hearing(channel)
+
+    def _stop_hearing(self, channel: socket.socket) -> None:
+        self._notes.discard(channel)
+        self._loop.remove_reader(channel)
+        channel.close()

@@ -135,6 +135,10 @@ class ForwardingBroker:
         """Refuse."""
         self._refuse()
 
+    def messenger(self) -> NoReturn:
+        """Refuse."""
+        self._refuse()
+
     def _refuse(self) -> NoReturn:
         raise ImproperlyConfigured(
             "the memory broker is in the test's process, and this task in a fork of it, where it can only send calls: use"

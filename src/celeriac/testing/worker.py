@@ -19,7 +19,7 @@ from celeriac.testing.forking import TestForkSpawner
 from celeriac.testing.loops import WatchedLoop
 from celeriac.testing.stillness import PATIENCE_S, Stillness
 from celeriac.worker.handle import Handle
-from celeriac.worker.pool import Spawner
+from celeriac.worker.spawner import Spawner
 from celeriac.worker.worker import EmbeddedWorker
 
 STOP_PATIENCE_S: Final = 5.0
@@ -153,7 +153,7 @@ class TestWorker(EmbeddedWorker):
         async def renew() -> None:
             for handle in core.handles:
                 handle.retiring = True  # its end is no failed start
-            await spawner.renew()
+            await spawner.start_over()
 
         asyncio.run_coroutine_threadsafe(renew(), loop).result()
 

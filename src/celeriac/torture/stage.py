@@ -59,6 +59,7 @@ class Stage:
         self.not_to_end: set[str] = set()
         """Tasks that are not meant to come to their end; they are not counted."""
         self.workers: list[Worker] = []
+        self.schedulers: list[Worker] = []
         self.in_flight = 0
         self.recovery_s: float | None = None
         self._journal_file = directory / "journal"
@@ -86,6 +87,15 @@ class Stage:
         if ready:
             worker.wait_ready()
         return worker
+
+    def start_scheduler(self, command: Sequence[str]) -> Worker:
+        """Start a scheduler, and do not wait."""
+        name = f"b{len(self.schedulers) + 1}"
+        environment = self._environment(self.settings)
+        scheduler = Worker(self.system, name, [*self.before, *command], environment, self.directory / f"{name}.log")
+        self.schedulers.append(scheduler)
+        self._reaper.watch([scheduler.process])
+        return scheduler
 
     def enter(self, context: contextlib.AbstractContextManager[T]) -> T:
         """Enter a context that is left when all processes of the stage have been ended."""
@@ -125,7 +135,7 @@ class Stage:
         """End everything that runs. Idempotent."""
         for producer in self._producers:
             producer.close()
-        for worker in self.workers:
+        for worker in (*self.schedulers, *self.workers):
             worker.kill()
         self._entered.close()
         self._reaper.close()

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from celeriac.core.converting import convert
 from celeriac.core.message import Message
 from celeriac.exceptions import BadMessage, DecodeError, EncodeError
 from celeriac.wire import json_text
@@ -90,7 +91,7 @@ def _read(raw: bytes) -> _Envelope:
         # What msgspec alone refuses (NaN, lone surrogates) may still be JSON; the way below tells.
         pass
     try:
-        return msgspec.convert(json_text.loads(raw), _Envelope)
+        return convert(json_text.loads(raw), _Envelope)
     except (DecodeError, msgspec.ValidationError) as error:
         raise BadMessage(f"no Redis envelope: {error}") from None
 

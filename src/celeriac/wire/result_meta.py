@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
 
+from celeriac.core.converting import convert
 from celeriac.core.states import EXCEPTION_STATES
 from celeriac.exceptions import DecodeError, EncodeError, MessageTooLarge
 from celeriac.wire import compression, json_text, remote_error, serializers, signing
@@ -41,6 +42,8 @@ class ResultMeta(Struct, kw_only=True):
     worker: str | UnsetType | None = UNSET
     retries: int | UnsetType | None = UNSET
     queue: str | UnsetType | None = UNSET
+    periodic_task_name: str | UnsetType | None = UNSET
+    """The schedule entry that sent it."""
     stamps: dict[str, Any] = field(default_factory=dict)
     """Each becomes a field of its own in an extended document."""
     task_id: str
@@ -81,6 +84,8 @@ def encode(meta: ResultMeta, *, max_bytes: int, form: ResultFormat = PLAIN) -> b
         for name in _EXTENDED:
             value = getattr(meta, name)
             document[name] = None if value is UNSET else value
+        if meta.periodic_task_name is not UNSET:
+            document["periodic_task_name"] = meta.periodic_task_name
         # A stamp of any name can come from another program; none may stand in the place of the result.
         stamps = {name: value for name, value in meta.stamps.items() if name not in ResultMeta.__struct_fields__}
         if stamps:
@@ -115,7 +120,7 @@ def decode(payload: bytes, form: ResultFormat = PLAIN) -> ResultMeta:
     """
     document = load(payload, form)
     try:
-        meta = msgspec.convert(document, ResultMeta)
+        meta = convert(document, ResultMeta)
     except msgspec.ValidationError as error:
         raise DecodeError(f"no result document: {error}") from None
     stamped = document.get("stamped_headers")

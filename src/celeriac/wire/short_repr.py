@@ -45,6 +45,8 @@ def _all_show(mapping: dict[Any, Any]) -> bool:
 def _shows_as_repr(value: Any) -> bool:
     kind = type(value)
     if kind is str:
+        if len(value) > MAX_CHARS:  # what is cut anyway is not looked through
+            return False
         return value.isalnum() or (value.isprintable() and "'" not in value and "\\" not in value)
     return kind in _AS_REPR
 

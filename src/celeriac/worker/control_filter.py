@@ -6,11 +6,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from celeriac.client.signing import holds_rate, holds_revocation, plain_rate
+from celeriac.client.signing import holds_rate, holds_request, holds_revocation, plain_rate
 
 if TYPE_CHECKING:
     from celeriac.client.app import Celeriac
-    from celeriac.core.message import Revocation
+    from celeriac.core.message import Message, Revocation
 
 logger = logging.getLogger("celeriac.worker")
 
@@ -21,7 +21,9 @@ class ControlFilter:
     def __init__(self, app: Celeriac) -> None:
         self._app = app
         self.ignored = 0
-        """How many revocations and rates were not heeded."""
+        """How many revocations, rates and requests were not heeded."""
+        self._seen: dict[str, float] = {}
+        """Of signed requests, so that a copy is recognised."""
 
     def revocations(self, given: Sequence[Revocation]) -> Sequence[Revocation]:
         """Return those revocations that may be heeded."""
@@ -37,6 +39,15 @@ class ControlFilter:
             len(given) - len(heeded), "a revocation is ignored: it is not signed by a key of security_hmac_key"
         )
         return heeded
+
+    def request(self, letter: Message) -> bool:
+        """Tell whether a request that changes something may be heeded."""
+        if not self._app.content.requires_signatures:
+            return True
+        if holds_request(self._app, letter, self._seen):
+            return True
+        self._ignore(1, "a request by remote control is refused: it is not signed by a key of security_hmac_key")
+        return False
 
     def rates(self, kept: Mapping[str, str]) -> dict[str, str]:
         """Return those rates that may be heeded, by task, without their signatures."""

@@ -13,31 +13,36 @@ import time
 from collections.abc import Awaitable, Mapping, Sequence
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from celeriac.client.app import Celeriac
 from celeriac.core.effects import ACK, REQUEUE, Dead, Follows
-from celeriac.core.headers import CRASHES
-from celeriac.core.message import Revocation
-from celeriac.core.outcome import Crashed, Joined, Revoked, TimedOut, Unopened
-from celeriac.core.retry import crash_delay_s
-from celeriac.core.revoking import ids_of
-from celeriac.core.states import FAILURE
+from celeriac.core.outcome import Joined, Unopened
+from celeriac.worker.autoscale import Autoscaler
+from celeriac.worker.casualties import Casualties
+from celeriac.worker.control.server import ControlServer
+from celeriac.worker.control.state import Parts
 from celeriac.worker.control_filter import ControlFilter
+from celeriac.worker.crew import Crew, Limits
 from celeriac.worker.dispatch import Dispatch
 from celeriac.worker.entry import Entry, may_be_in_chord, without_content
+from celeriac.worker.events.worker import WorkerEvents
 from celeriac.worker.executor.frames import Done, Progress, Report
 from celeriac.worker.gate import Gate
 from celeriac.worker.handle import Handle
+from celeriac.worker.health import Condition, condition_of
 from celeriac.worker.intake import Intake
 from celeriac.worker.lease import Lease
 from celeriac.worker.link import Link
-from celeriac.worker.pool import Death, Pool, Spawner
+from celeriac.worker.overseer import Overseer
+from celeriac.worker.pool import Death, Pool
 from celeriac.worker.replays import guard_of
 from celeriac.worker.revocations import Revocations
+from celeriac.worker.revoker import Revoker
 from celeriac.worker.settler import Settler
+from celeriac.worker.spawner import Spawner
+from celeriac.worker.subscriptions import Subscriptions
 from celeriac.worker.sweeper import Sweeper
-from celeriac.worker.termination import terminate
+from celeriac.worker.time_limits import TimeLimits
 from celeriac.worker.unique import UniqueKeeper
 
 logger = logging.getLogger("celeriac.worker")
@@ -61,11 +66,15 @@ class CoreOptions(Struct, frozen=True):
     """Kind of executor -> (how many, slots of each); the default kind first."""
     queue_concurrency: Mapping[str, int] = {}
     """Queue -> most tasks of it at once."""
+    grace_s: float = 0.0
+    """How long running tasks have when remote control shuts the worker down."""
+    autoscale: Limits | None = None
+    """Between which numbers of process executors it chooses itself."""
 
 
 class Core:
-    """Duties: 1. build the parts and run their loops; 2. take in what executors report and how they end; 3. enforce hard time
-    limits and revocations; 4. stop without losing anything.
+    """Duties: 1. build the parts and run their loops; 2. take in what executors report and how they end; 3. stop without losing
+    anything.
     """
 
     def __init__(self, app: Celeriac, options: CoreOptions, spawner: Spawner) -> None:
@@ -77,6 +86,7 @@ class Core:
         self._consumer = app.broker.consumer()
         self._writer = app.backend.writer()
         self._link = Link(f"broker {app.broker.shown_url()}", self._open_consumer, self._link_lost)
+        self._subscriptions = Subscriptions(app, self._consumer, self._link, options.queues)
         self._unique = UniqueKeeper(app, self._entries)
         self._settler = Settler(
             self._consumer,
@@ -88,6 +98,8 @@ class Core:
             settings.worker_settle_buffer_max_bytes,
         )
         self._sweeper = Sweeper(app, self._writer)
+        self.events = WorkerEvents(app, options.hostname, lambda: len(self.running()))
+        """What it tells whoever listens."""
         self._pool = Pool(
             spawner,
             options.sizes,
@@ -97,6 +109,7 @@ class Core:
             on_death=self._died,
             on_ready=self._pump,
             monotonic=self._clock.monotonic,
+            events=self.events.tasks,
         )
         self._dispatch = Dispatch(
             self._pool,
@@ -109,6 +122,13 @@ class Core:
             begun=self._settler.acknowledge_early,
             monotonic=self._clock.monotonic,
         )
+        self.crew = Crew(self._pool, self._dispatch.put_back, self._pump)
+        """What changes the executors of the running worker."""
+        self._autoscaler: Autoscaler | None = None
+        if options.autoscale is not None:
+            self.crew.limits = options.autoscale
+            self._autoscaler = Autoscaler(app, self._queue_names, self.crew, self._dispatch, self._clock.monotonic)
+        self._casualties = Casualties(app, self._settler, self.events.tasks, self._drop)
         self._gate = Gate(
             app,
             options.owner,
@@ -119,8 +139,11 @@ class Core:
             self._entries,
             self._drop,
         )
-        self._revocations = Revocations(settings.worker_revokes_max)
-        self._control = ControlFilter(app)
+        revocations = Revocations(settings.worker_revokes_max)
+        self._overseer = Overseer(app, self._pool, self._dispatch, self._entries, revocations, self._pump)
+        heeds = ControlFilter(app)
+        self._revoker = Revoker(app, self._overseer, heeds, self._consumer.revocations)
+        time_limits = TimeLimits(settings)
         self._lease = Lease(
             self._consumer,
             self._link,
@@ -128,7 +151,7 @@ class Core:
             settings.worker_lease_s,
             on_lost=self._lease_lost,
             on_sure=self._pump,
-            on_revocations=self._revoked,
+            on_revocations=self._revoker.found,
         )
         self._intake = Intake(
             app,
@@ -136,14 +159,31 @@ class Core:
             self._link,
             self._dispatch,
             self._settler,
-            self._revocations,
+            revocations,
             self._entries,
             self._pool.kinds,
             self._lease.nudge,
             options.hostname,
             self._unique,
             self._gate,
+            self.events.tasks,
+            time_limits,
         )
+        parts = Parts(
+            events=self.events,
+            pool=self._pool,
+            crew=self.crew,
+            entries=self._entries,
+            revoker=self._revoker,
+            rates=self._gate.book,
+            time_limits=time_limits,
+            subscriptions=self._subscriptions,
+            upcoming=self._consumer.upcoming,
+            prefetch_count=self._dispatch.reach,
+            started_at=time.monotonic(),
+            stop=lambda: self.request_stop(options.grace_s),
+        )
+        self._control = ControlServer(app, options.hostname, parts, heeds)
         self._replays = guard_of(app)
         if self._replays is not None:
             self._intake.replays = self._replays
@@ -165,7 +205,7 @@ class Core:
         # The executors first: importing a large app may take longer than a lease lasts.
         await self._pool.start()
         await self._link.open()
-        self._revoked(await self._consumer.revocations())
+        self._revoker.found(await self._consumer.revocations())
         await self._gate.renew()
         for name, loop in (
             ("intake", self._intake.run()),
@@ -178,10 +218,15 @@ class Core:
             ("maintain", self._lease.maintain()),
             ("sweeper", self._sweeper.run()),
             ("watch", self._watch()),
+            *self.events.loops(),
+            *self._control.loops(),
         ):
             self._loops[name] = asyncio.create_task(loop, name=f"celeriac-{name}")
+        if self._autoscaler is not None:
+            self._loops["autoscale"] = asyncio.create_task(self._autoscaler.run(), name="celeriac-autoscale")
         if self._replays is not None:
             self._loops["replays"] = asyncio.create_task(self._replays.run(), name="celeriac-replays")
+        await self._control.started()
 
     async def wait(self) -> None:
         """Wait until a stop is asked for, or until one of the loops fails, which is a bug: then raise what it raised."""
@@ -203,6 +248,8 @@ class Core:
         self._stopping = True
         await self._cancel("intake")
         await self._cancel("unique")
+        await self._cancel("autoscale")
+        await self.crew.close()
         for entry in [*self._gate.drain(), *self._dispatch.drain()]:
             self._give_back(entry)
         await self._running_tasks_end()
@@ -247,6 +294,10 @@ class Core:
             logger.error("what was finished could not be settled in %g s; it will be run again", FLUSH_TIMEOUT_S)
         for name in list(self._loops):
             await self._cancel(name)
+        await self._control.close()
+        await self.events.close()
+        await self._subscriptions.close()
+        await self._revoker.close()
         await self._link.close()
         try:
             async with asyncio.timeout(FLUSH_TIMEOUT_S):
@@ -267,8 +318,15 @@ class Core:
             loop.cancel()
             await asyncio.wait([loop], timeout=CANCEL_AGAIN_S)
 
+    def _queue_names(self) -> list[str]:
+        return [queue.name for queue in self._subscriptions.queues()]
+
     async def _open_consumer(self) -> None:
-        await self._consumer.open(self._options.owner, self._options.queues, self._options.queue_concurrency)
+        # The queues of the start where none is left, for no broker is opened without any.
+        names = self._subscriptions.consumed
+        await self._consumer.open(self._options.owner, names or self._options.queues, self._options.queue_concurrency)
+        if not names:
+            await self._consumer.consume(())
 
     # -- what executors say -------------------------------------------------------------------------------------------
 
@@ -291,7 +349,8 @@ class Core:
         entry = handle.finish(done.number, done.runtime_s, now)
         if entry is None or self._entries.pop(entry.key, None) is None:
             return False
-        if entry.kill_at == math.inf or self._survived(handle, entry, done):
+        if entry.kill_at == math.inf or self._overseer.survived(handle, entry, done):
+            self.events.ended(entry, done.event)
             self._settler.settle(entry, done.verdict, done.follows)
         else:
             self._entries[entry.key] = entry
@@ -334,22 +393,7 @@ class Core:
         handle = death.handle
         self._changed.set()
         self._dispatch.put_back(death.waiting)
-        back: list[Entry] = []
-        for entry in death.running:
-            entry.kill_at = math.inf
-            if entry.concluding and (handle.killed_for is entry or not handle.killed):
-                if self._may_conclude_again(entry, hung=handle.killed_for is entry):
-                    back.append(entry)
-                continue
-            if handle.killed and entry.acknowledged and entry.ending is None:
-                # Acknowledged as it began, so that it runs once at most.
-                entry.ending = Crashed("its executor was ended because of another task", entry.crashes, parked=False)
-            if handle.killed or isinstance(entry.ending, Revoked):
-                back.append(entry)
-            else:
-                self._crashed(entry, death)
-        # Those with an ending are concluded by the next executor; neighbours of who was killed run again, uncounted.
-        self._dispatch.put_back(sorted(back, key=lambda entry: entry.ending is None))
+        self._dispatch.put_back(self._casualties.judge(death))
         if not handle.ready and not handle.retiring:
             logger.error("executor %d ended with code %d before it was ready", handle.number, death.code)
         if self._stopping:
@@ -357,50 +401,6 @@ class Core:
                 self._give_back(entry)
         else:
             self._dispatch.pump()
-
-    def _crashed(self, entry: Entry, death: Death) -> None:
-        """Count a crash against the message that ran: it is tried again later, or concluded as failed at the limit."""
-        how = f"killed by signal {-death.code}" if death.code < 0 else f"exit code {death.code}"
-        what = f"task {entry.message.task}[{entry.message.id}]"
-        crashes = entry.crashes + 1
-        limit = self._settings.task_crash_limit
-        policy = entry.policy
-        runs_again = policy.reject_on_worker_lost and policy.acks_late and not policy.retry_on_worker_lost
-        logger.error("%s: its executor (pid %d) died, %s; crash %d of %d", what, death.handle.pid, how, crashes, limit)
-        if crashes >= limit or not runs_again:
-            entry.crashes = crashes
-            entry.ending = Crashed(f"its executor died {crashes} times, at last {how}", crashes, parked=runs_again)
-            self._dispatch.put_back([entry])
-            return
-        again = replace(
-            entry.message,
-            headers={**entry.message.headers, CRASHES: crashes},
-            not_before=self._clock.time() + crash_delay_s(crashes),
-        )
-        self._drop(entry)
-        self._settler.settle(entry, ACK, Follows([again]))
-
-    def _may_conclude_again(self, entry: Entry, *, hung: bool) -> bool:
-        """Tell whether a task whose conclusion has ended an executor is concluded once more, or else park it unopened.
-
-        An accident is followed by another try; what may be a handler or a listener of the program, because it hung or happens again and
-        again, by one without them: there is a result to be stored, or a chord's body to be sent.
-        """
-        entry.conclusions += 1
-        limit = max(2, self._settings.task_crash_limit)
-        again, entry.quiet = entry.conclusions < limit, entry.quiet or hung or entry.conclusions >= limit - 1
-        logger.error("task %s[%s]: its executor ended while it concluded the task", *entry.names)
-        if not again and isinstance(chord := entry.ending, Joined) and not chord.problem:
-            # What ends executors may be in the parts: unopened, the chord can still be told to have failed.
-            problem = f"concluding it has ended {entry.conclusions} executors"
-            entry.ending = Joined(chord.group_id, [], body=chord.body, problem=problem)
-            return True
-        if not again:
-            ending = entry.ending
-            self._drop(entry)
-            reason = ending.reason if isinstance(ending, Crashed) else f"it can't be concluded: {ending}"
-            self._settler.settle(entry, Dead(reason))
-        return again
 
     # -- what only the core can see -----------------------------------------------------------------------------------
 
@@ -414,10 +414,7 @@ class Core:
 
     def look(self) -> None:
         """Look at limits and at what waits; every tick, and when a test's clock has moved."""
-        now = self._clock.monotonic()
-        for handle in self._pool.handles:
-            if handle.killed_for is None:
-                self._enforce_limits(handle, now)
+        self._overseer.look()
         self._dispatch.tick()
 
     def hurry(self) -> None:
@@ -429,69 +426,27 @@ class Core:
         """Return the ids of the tasks that this worker has, running or not."""
         return [entry.message.id for entry in self._entries.values()]
 
+    def condition(self) -> Condition:
+        """Return how this worker is, without asking anybody; in the core's own loop, for an answer shows that it turns."""
+        started = bool(self._loops) or self._stopping
+        return condition_of(
+            self._options.hostname,
+            self._pool,
+            self._link,
+            self._lease,
+            self._settings,
+            started=started,
+            stopping=self._stopping,
+        )
+
     @property
     def handles(self) -> list[Handle]:
         """The executors, also those that are ending; only for use in the core's own thread, or while it stands still."""
         return self._pool.handles
 
-    def _enforce_limits(self, handle: Handle, now: float) -> None:
-        for entry in handle.running.values():
-            limit_s = entry.time_limit_s
-            if now > entry.kill_at:
-                logger.warning("task %s[%s] did not end when told, so its executor is killed", *entry.names)
-                self._kill_for(handle, entry)
-                return
-            if limit_s is None:
-                continue
-            if entry.ending is None and now - entry.started_at > limit_s:
-                entry.ending = TimedOut(limit_s)
-                self._kill_for(handle, entry)
-                return
-            if entry.concluding and now - entry.started_at > max(limit_s, self._settings.task_cancel_grace_s):
-                self._kill_for(handle, entry)  # a handler of the program hangs
-                return
-
-    def _kill_for(self, handle: Handle, entry: Entry) -> None:
-        """End an executor because of one task; its neighbours are given out again, uncounted."""
-        handle.killed_for = entry
-        handle.kill()
-
-    def _revoked(self, revocations: Sequence[Revocation]) -> None:
-        revocations = self._control.revocations(revocations)
-        self._revocations.add(revocations, self._clock.time())
-        news = {revocation.id: revocation for revocation in revocations}
-        meant: dict[Entry, Revocation] = {}
-        for entry in self._entries.values():
-            for one in ids_of(entry.message.headers):
-                if one in news and not (entry in meant and meant[entry].terminate):
-                    meant[entry] = news[one]
-        if not meant:
-            return
-        self._dispatch.recall()  # what waits in an executor can be marked only where no executor has it
-        running: set[Entry] = set()
-        for handle in self._pool.handles:
-            running.update(handle.running.values())
-            self._terminate(handle, meant)
-        for entry in meant:
-            if entry not in running and entry.ending is None:
-                entry.ending = Revoked("revoked")
-        self._pump()
-
-    def _terminate(self, handle: Handle, meant: Mapping[Entry, Revocation]) -> None:
-        kill_at = self._clock.monotonic() + self._settings.task_cancel_grace_s
-        for number, entry in list(handle.running.items()):
-            revocation = meant.get(entry)
-            if revocation is not None and revocation.terminate:
-                terminate(
-                    handle, number, entry, revocation, kill_at=kill_at, send=self._pool.send, kill_for=self._kill_for
-                )
-
-    def _survived(self, handle: Handle, entry: Entry, done: Done) -> bool:
-        """Note the end of a task that was told to end; False when it did not finish in its own right, and counts as revoked."""
-        entry.kill_at = math.inf
-        if handle.killed:
-            handle.kill()  # it did not die of its signal, but is not to run anything else
-        return done.follows is None or not any(record.state == FAILURE for record in done.follows.records)
+    def running(self) -> list[Entry]:
+        """Return what executors run now."""
+        return [entry for handle in self._pool.handles for entry in handle.running.values() if not entry.concluding]
 
     def _lease_lost(self) -> None:
         """Everything that was ours belongs to others now: end it, so that nothing of it runs twice for long.
@@ -535,6 +490,7 @@ class Core:
             return
         self._drop(entry)
         logger.error("task %s[%s] was parked: %s", entry.message.task, entry.message.id, reason)
+        self.events.tasks.given_up(entry, reason)
         self._settler.settle(entry, Dead(reason))
 
     # -- giving back --------------------------------------------------------------------------------------------------

@@ -144,6 +144,18 @@ class Dispatch:
         # Claims are cheap per message only when they are large: wait until half is gone, but never let an executor starve.
         return max(0, room) if starving or room * 2 >= total else 0
 
+    def load(self, kind: str) -> tuple[int, int]:
+        """Return how many executors of a kind run something, and how many messages for it are claimed and not begun."""
+        handles = self._pool.by_kind.get(kind, [])
+        waiting = len(self._held.get(kind, ())) + sum(len(handle.waiting) for handle in handles)
+        return sum(bool(handle.running) for handle in handles), waiting
+
+    def reach(self) -> int:
+        """Return how many messages the worker may have at once, as it runs now."""
+        now = self._monotonic()
+        handles = [handle for handles in self._pool.by_kind.values() for handle in handles if not handle.retiring]
+        return sum(handle.slots + self._allowance(handle, now) for handle in handles)
+
     # -- back ---------------------------------------------------------------------------------------------------------
 
     def tick(self) -> None:

@@ -12,6 +12,7 @@ from celeriac.core.effects import Settlement
 from celeriac.core.message import Delivery, Message
 from celeriac.core.outcome import Ending
 from celeriac.core.policy import Policy
+from celeriac.worker.time_limits import Limits
 
 NAME_MAX: Final = 1024
 INDEX_END: Final = 2**31
@@ -51,6 +52,11 @@ class Entry(Struct, eq=False):
     """Concluding it may have ended an executor: no handler, listener or errback of the program is called the next time."""
     acknowledged: bool = False
     """The broker has been told that it is done with, before it ran: nothing brings it back."""
+
+    limits: Limits | None = None
+    """Time limits of its task that were set while the worker runs."""
+    tells: bool = False
+    """Its executor was asked to say how it ends, for those who listen to events."""
 
     held_up: Settlement | None = None
     """What its own end leads to, while a chord is concluded that was complete with it: both are settled at once."""

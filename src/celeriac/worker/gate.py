@@ -93,7 +93,8 @@ class Gate:
         store = open_shared_limits(app)
         self._permits = Permits(store, owner, consumer, link, self._wake) if store is not None else None
         self._own = MemoryLimits(settings.worker_lease_s, self._clock.time)
-        self._book = LimitBook(app)
+        self.book = LimitBook(app)
+        """The limits that hold."""
         near_s, lead_s = (NEAR_S, LEAD_S) if consumer.hastens else (NEAR_COARSE_S, LEAD_COARSE_S)
         if app.time_source is not SYSTEM_TIME:
             near_s = lead_s = 0.0  # a clock that a test moves: only the broker knows when its time has come
@@ -112,7 +113,7 @@ class Gate:
 
     def takes(self, entry: Entry) -> bool:
         """Take a message whose task is limited; False when it is not, or has only to be concluded."""
-        limits = self._book.limits_for(entry.message)
+        limits = self.book.limits_for(entry.message)
         if limits is None or (limits.of_group and self._permits is None):
             return False
         if entry.ending is not None:
@@ -285,7 +286,7 @@ class Gate:
         """Say that this worker lives, and hear what is new; also once before anything is claimed."""
         rates = await self._permits.renew() if self._permits is not None else None
         if rates is not None:
-            self._book.take_rates(rates)
+            self.book.take_rates(rates)
 
     async def flush(self) -> None:
         """Give back what has ended, as far as that is possible soon."""

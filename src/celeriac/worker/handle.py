@@ -9,10 +9,13 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from celeriac.worker.entry import Entry
 from celeriac.worker.executor.frames import Job, Report, ReportReader, encode_job, receive_job, send_job
+
+if TYPE_CHECKING:
+    from celeriac.worker.events.tasks import TaskEvents
 
 logger = logging.getLogger("celeriac.worker")
 
@@ -49,8 +52,9 @@ class Handle:
         *,
         max_tasks: int | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        events: TaskEvents | None = None,
     ) -> None:
-        """`max_tasks`: how many jobs it may have in its whole life; None: without a limit."""
+        """`max_tasks`: how many jobs it may have in its whole life; None: without a limit.  `events` are told what has begun."""
         self.number = number
         self.kind = kind
         self.slots = slots
@@ -73,6 +77,7 @@ class Handle:
         self._reader = ReportReader()
         self._max_tasks = math.inf if max_tasks is None else max_tasks
         self._monotonic = monotonic
+        self._events = events
         self._last_number = 0
         self._closed = False
         self._said = False
@@ -120,7 +125,8 @@ class Handle:
         """Send a job; False when it can take none now. Raises `FrameError` for a message that no executor can be given."""
         number = self._last_number + 1
         redelivered = bool(entry.older_tags or entry.delivery.losses)
-        job = Job(number, entry.message, redelivered, entry.ending, entry.quiet)
+        tells = self._events is not None and self._events.on and self._events.wants(entry.message)
+        job = Job(number, entry.message, redelivered, entry.ending, entry.quiet, tells, entry.limits)
         try:
             send_job(self._jobs, encode_job(job))
         except BlockingIOError:
@@ -134,12 +140,18 @@ class Handle:
             return False
         self._last_number = number
         entry.concluding = entry.ending is not None
+        entry.tells = tells
         if len(self.running) < self.slots:
-            entry.started_at = now
-            self.running[number] = entry
+            self._begin(number, entry, now)
         else:
             self.waiting.append((number, entry))
         return True
+
+    def _begin(self, number: int, entry: Entry, now: float) -> None:
+        entry.started_at = now
+        self.running[number] = entry
+        if entry.tells and not entry.concluding and self._events is not None:
+            self._events.started(entry)
 
     def recall(self) -> list[Entry]:
         """Take back every job that the executor has not taken, in order; none any more once the sockets are closed."""
@@ -158,10 +170,9 @@ class Handle:
                 recalled[job.number] = entry
         # What was neither taken back nor reported done is running, whatever we thought.
         now = self._monotonic()
-        for entry in waiting.values():
-            entry.started_at = now
         self.waiting.clear()
-        self.running.update(waiting)
+        for number, entry in waiting.items():
+            self._begin(number, entry, now)
         return [recalled[number] for number in sorted(recalled)]
 
     # -- hearing ------------------------------------------------------------------------------------------------------
@@ -192,8 +203,7 @@ class Handle:
         self.mean_runtime_s = runtime_s if mean is None else mean + RUNTIME_WEIGHT * (runtime_s - mean)
         while self.waiting and len(self.running) < self.slots:
             next_number, next_entry = self.waiting.popleft()
-            next_entry.started_at = now
-            self.running[next_number] = next_entry
+            self._begin(next_number, next_entry, now)
         return entry
 
     def knows(self, number: int) -> bool:

@@ -26,12 +26,14 @@ from celeriac.wire import task_v1
 from celeriac.wire.task_v2 import NOTHING_FOLLOWS
 from celeriac.worker.dispatch import Dispatch
 from celeriac.worker.entry import Entry, may_be_in_chord, run_key, without_content
+from celeriac.worker.events.tasks import TaskEvents
 from celeriac.worker.gate import Gate
 from celeriac.worker.link import Link
 from celeriac.worker.log import describe_arrival
 from celeriac.worker.replays import ReplayGuard
 from celeriac.worker.revocations import Revocations
 from celeriac.worker.settler import Settler
+from celeriac.worker.time_limits import TimeLimits, limited
 from celeriac.worker.unique import UniqueKeeper
 
 logger = logging.getLogger("celeriac.worker")
@@ -65,11 +67,15 @@ class Intake:
         hostname: str,
         unique: UniqueKeeper,
         gate: Gate,
+        events: TaskEvents,
+        time_limits: TimeLimits,
     ) -> None:
         """`entries`: everything this worker has claimed; `kinds`: its kinds of executor, the default one first."""
         self._hostname = hostname
         self._unique = unique
         self._gate = gate
+        self._events = events
+        self._time_limits = time_limits
         self._app = app
         self._clock = app.time_source
         self._settings = app.settings
@@ -233,7 +239,8 @@ class Intake:
         timelimit: tuple[float | None, float | None] | None,
     ) -> Entry:
         task = self._app.tasks.get(message.task)
-        policy = task.policy if task is not None else self._default_policy
+        limits = self._time_limits.of(message.task)
+        policy = limited(task.policy if task is not None else self._default_policy, limits)
         if timelimit is not None:
             policy = policy.with_limits(hard_s=timelimit[0], soft_s=timelimit[1])
         kind = task.executor if task is not None and task.executor in self._kinds else self._kinds[0]
@@ -245,6 +252,7 @@ class Intake:
             policy=policy,
             crashes=crashes,
             held_since=self._held_since,
+            limits=limits,
         )
 
     def _hand_on(self, entry: Entry) -> None:
@@ -265,6 +273,8 @@ class Intake:
         is_new = SLOT not in entry.message.headers and not isinstance(entry.ending, OldForm)
         if is_new:
             describe_arrival(entry.message)
+            if self._events.on:
+                self._events.received(entry.message)
         if is_new and signals.task_received.receivers:
             request = Request.from_message(
                 entry.message,

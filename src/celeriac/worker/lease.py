@@ -50,6 +50,11 @@ class Lease:
         """Whether the lease may have run out by now: it was not renewed for so long, because this process or the broker stood still."""
         return time.monotonic() > self._good_until
 
+    @property
+    def overdue_s(self) -> float:
+        """For how long the lease has been in doubt; 0 while it is not."""
+        return max(0.0, time.monotonic() - self._good_until)
+
     async def renew(self) -> None:
         """Renew until cancelled."""
         asked_at = 0.0

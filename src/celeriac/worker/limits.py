@@ -15,7 +15,7 @@ from celeriac.coordination.location import CAPABLE, coordination_url
 from celeriac.core.headers import GROUP_LIMIT, MAX_CONCURRENCY_KEY, RATE_LIMIT_KEY, SLOT, to_timestamp
 from celeriac.core.limits import Hold, Question
 from celeriac.core.message import Message
-from celeriac.core.rates import interval_of
+from celeriac.core.rates import Rate, interval_of
 from celeriac.core.urls import scheme
 from celeriac.worker.control_filter import ControlFilter
 from celeriac.worker.entry import run_key
@@ -34,13 +34,33 @@ class LimitBook:
         self._kept: dict[str, str] = {}
         self._rates: dict[str, str] = {}
         self._control = ControlFilter(app)
+        self._own: dict[str, Rate] = {}
+        """Set for this worker alone, by remote control."""
         self._known: dict[str, TaskLimits | None] = {}
 
     def take_rates(self, rates: dict[str, str]) -> None:
         """Take the rates that were set at run time."""
         if rates != self._kept:
+            changed = {task for task in rates.keys() | self._kept.keys() if rates.get(task) != self._kept.get(task)}
+            self._own = {task: rate for task, rate in self._own.items() if task not in changed}
             self._kept, self._rates = rates, self._control.rates(rates)
             self._known.clear()
+
+    def set_own(self, task_name: str, rate: Rate) -> None:
+        """Set the rate of a task for this worker alone, until another one is set for all; None or 0: no limit.
+
+        What has been set for all already is no other rate.  Raises `ValueError` for what is no rate.
+        """
+        interval_of(rate)
+        if self._rates.get(task_name) == str(rate or 0):
+            self._own.pop(task_name, None)
+        else:
+            self._own[task_name] = rate
+        self._known.clear()
+
+    def rate_of(self, task_name: str) -> Rate:
+        """Return the rate that was set for a task while this worker runs; None: none."""
+        return self._own.get(task_name, self._rates.get(task_name))
 
     def limits_of(self, task_name: str) -> TaskLimits | None:
         """Return what holds for a task's calls; None: nothing."""
@@ -68,7 +88,9 @@ class LimitBook:
     def _work_out(self, task_name: str) -> TaskLimits | None:
         task = self._app.tasks.get(task_name)
         limits = task.limits if task is not None else None
-        rate = self._rates.get(task_name)
+        if task is not None and task_name in self._own:
+            limits = replace(limits or NO_LIMITS, interval_s=interval_of(self._own[task_name]), per_worker=True)
+        rate = None if task_name in self._own else self._rates.get(task_name)
         if rate is not None and task is not None:
             try:
                 limits = replace(limits or NO_LIMITS, interval_s=interval_of(rate))

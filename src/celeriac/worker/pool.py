@@ -9,7 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import psutil
 from msgspec import Struct
@@ -17,6 +17,10 @@ from msgspec import Struct
 from celeriac.worker.entry import Entry
 from celeriac.worker.executor.frames import FrameError, Report, Started
 from celeriac.worker.handle import Body, Handle
+from celeriac.worker.spawner import Spawner
+
+if TYPE_CHECKING:
+    from celeriac.worker.events.tasks import TaskEvents
 
 logger = logging.getLogger("celeriac.worker")
 
@@ -40,30 +44,9 @@ class Death(Struct):
     waiting: list[Entry]
 
 
-class Spawner(Protocol):
-    """Makes the processes or threads behind the handles."""
-
-    async def start(
-        self,
-        spawned: Callable[[int, Body], None],
-        exited: Callable[[int, int], None],
-        lost: Callable[[int], None],
-    ) -> None:
-        """Get ready; from then on tell about each executor's birth and end; `lost` is an end that no task is to blame for.
-
-        Raises `ImproperlyConfigured`.
-        """
-
-    def spawn(self, number: int, kind: str, slots: int, jobs: socket.socket, reports: socket.socket) -> None:
-        """Make an executor with its two sockets."""
-
-    async def close(self) -> None:
-        """End everything that is left."""
-
-
 class Pool:
-    """Duties: 1. keep the wanted number of executors of each kind; 2. pass on what they report; 3. say what a dead one left
-    behind; 4. let those end that have done enough.
+    """Duties: 1. keep the wanted number of executors of each kind, which may change; 2. pass on what they report; 3. say what a dead
+    one left behind; 4. let those end that have done enough, or are too many.
 
     Reports wait in the kernel until they are read, so looking later loses none; an executor that reports more than fits there
     waits as long.
@@ -80,6 +63,7 @@ class Pool:
         on_death: Callable[[Death], None],
         on_ready: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
+        events: TaskEvents | None = None,
     ) -> None:
         """`sizes`: kind -> (executors, slots of each); `on_reports` is told what an executor has said since, all but that it is ready."""
         self._spawner = spawner
@@ -90,10 +74,13 @@ class Pool:
         self._on_death = on_death
         self._on_ready = on_ready
         self._monotonic = monotonic
+        self._events = events
         self._handles: dict[int, Handle] = {}
         self._reports: dict[int, socket.socket] = {}
         self._looked_at_later: set[int] = set()
         """Executors whose reports do not wake us now."""
+        self._short: set[str] = set()
+        """Kinds of which some are missing for want of sockets, to be made later."""
         self._look: asyncio.TimerHandle | None = None
         self._last_number = 0
         self._closing = False
@@ -106,6 +93,44 @@ class Pool:
         for kind, (count, slots) in self._sizes.items():
             for _ in range(count):
                 self._spawn(kind, slots)
+
+    def size(self, kind: str) -> int:
+        """Return how many executors of a kind are wanted; 0 for a kind that this worker does not have."""
+        return self._sizes.get(kind, (0, 0))[0]
+
+    def resize(self, kind: str, count: int) -> list[Entry]:
+        """Have so many executors of a kind; return what those that are too many had not begun.
+
+        They end after what they run; those go first that are ending anyway, then the idle ones.
+        """
+        before, slots = self._sizes[kind]
+        self._sizes[kind] = (count, slots)
+        if count > before:
+            self._spawn_missing(kind)
+        surplus = len(self.by_kind[kind]) - count
+        if surplus <= 0:
+            return []
+        waiting: list[Entry] = []
+        for handle in sorted(self.by_kind[kind], key=lambda handle: (not handle.retiring, handle.load))[:surplus]:
+            self.by_kind[kind].remove(handle)
+            waiting += self._let_end(handle)
+        return waiting
+
+    async def renew(self) -> list[Entry]:
+        """Replace every executor by one that has imported the app anew; return what the old ones had not begun.
+
+        A process that is busy is replaced when it ends, so that there are never more tasks at once than wanted; an executor with many
+        slots at once, lest one long task keep all others waiting.  Raises `ImproperlyConfigured` when the app can't be imported, and
+        then everything stays as it was.
+        """
+        await self._spawner.renew()
+        waiting: list[Entry] = []
+        for handle in [handle for siblings in self.by_kind.values() for handle in siblings]:
+            if handle.slots > 1 or not handle.running:
+                waiting += self.retire(handle)
+            else:
+                waiting += self._let_end(handle)
+        return waiting
 
     @property
     def handles(self) -> list[Handle]:
@@ -130,9 +155,13 @@ class Pool:
 
     def retire(self, handle: Handle) -> list[Entry]:
         """Let an executor end after what it runs, replace it, and return what it had not begun."""
+        waiting = self._let_end(handle)
+        self._replace(handle, 0.0)
+        return waiting
+
+    def _let_end(self, handle: Handle) -> list[Entry]:
         waiting = handle.recall()
         handle.retire()
-        self._replace(handle, 0.0)
         return waiting
 
     def send(self, handle: Handle, note: bytes) -> None:
@@ -163,16 +192,35 @@ class Pool:
 
     # -- births -------------------------------------------------------------------------------------------------------
 
+    def _spawn_missing(self, kind: str) -> None:
+        """Make what is missing of a kind; where sockets run short, what there is goes on, and the rest follows when it can."""
+        self._short.discard(kind)
+        while not self._closing and len(self.by_kind[kind]) < self.size(kind) and kind not in self._short:
+            self._spawn(kind, self._sizes[kind][1])
+
     def _spawn(self, kind: str, slots: int) -> None:
-        if self._closing:
+        if self._closing or len(self.by_kind[kind]) >= self.size(kind):  # fewer may be wanted since
+            return
+        try:
+            (jobs, executor_jobs, taken), (reports, executor_reports) = _sockets()
+        except OSError as error:
+            if kind not in self._short:
+                self._short.add(kind)
+                self._loop.call_later(RESPAWN_PAUSE_S, self._spawn_missing, kind)
+                logger.error("a %s executor can't be started yet, will go on trying: %s", kind, error.strerror)
             return
         self._last_number += 1
         number = self._last_number
-        jobs, executor_jobs = socket.socketpair(socket.AF_UNIX, _packets())
-        reports, executor_reports = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         reports.setblocking(False)
         handle = Handle(
-            number, kind, slots, jobs, executor_jobs.dup(), max_tasks=self._max_tasks, monotonic=self._monotonic
+            number,
+            kind,
+            slots,
+            jobs,
+            taken,
+            max_tasks=self._max_tasks,
+            monotonic=self._monotonic,
+            events=self._events,
         )
         self._handles[number] = handle
         self._reports[number] = reports
@@ -267,9 +315,19 @@ class Pool:
         waiting = handle.recall()
         handle.close()
         # One that dies before it has done anything, without a task to blame, would do so again at once.
-        broken_start = not handle.ready or not (handle.tasks_done or handle.running or handle.retiring)
+        broken_start = not handle.retiring and not (handle.ready and (handle.tasks_done or handle.running))
         self._replace(handle, RESPAWN_PAUSE_S if broken_start else 0.0)
         self._on_death(Death(handle, code, list(handle.running.values()), waiting))
+
+
+def _sockets() -> tuple[tuple[socket.socket, ...], tuple[socket.socket, ...]]:
+    """Return our end for jobs, the executor's, and the latter once more; and both ends for reports. Raises `OSError`, with none left open."""
+    with contextlib.ExitStack() as made:
+        jobs = [made.enter_context(sock) for sock in socket.socketpair(socket.AF_UNIX, _packets())]
+        jobs.append(made.enter_context(jobs[1].dup()))
+        reports = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        made.pop_all()
+    return tuple(jobs), reports
 
 
 def _packets() -> socket.SocketKind:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from celeriac.core.message import Revocation
-from celeriac.core.revoking import REVOKED, ids_of
+from celeriac.core.revoking import REVOKED, ids_of, is_task_id
 
 logger = logging.getLogger("celeriac.worker")
 
@@ -40,6 +40,10 @@ class Revocations:
             logger.warning(
                 "more than worker_revokes_max = %d tasks are revoked: the oldest revocations are forgotten", self._limit
             )
+
+    def task_ids(self, now: float) -> list[str]:
+        """Return the ids of tasks, not of stamps, that are revoked at `now` (Unix seconds), oldest first."""
+        return [one for one, kept in self._by_id.items() if kept.expires_at > now and is_task_id(one)]
 
     def find(self, headers: Mapping[str, Any], now: float) -> Revocation | None:
         """Return the revocation because of which the task with these headers must not run; `now` in Unix seconds."""

@@ -9,33 +9,20 @@ import logging
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final
 
 from celeriac.client.app import Celeriac
 from celeriac.exceptions import ImproperlyConfigured
-from celeriac.worker.executor.forkserver import (
-    FRAME_MAX_BYTES,
-    Exited,
-    Ready,
-    Setup,
-    Spawn,
-    Spawned,
-    Unable,
-    decode_notice,
-    encode,
-)
+from celeriac.worker.executor.forkserver import Exited, Setup, Spawn, Spawned
 from celeriac.worker.executor.main import serve
 from celeriac.worker.handle import Body
+from celeriac.worker.server_handle import ServerHandle
 
 logger = logging.getLogger("celeriac.worker")
 
-STOP_TIMEOUT_S: Final = 5.0
-"""How long a fork server that was told to end may take before it is killed."""
 RELAUNCH_PAUSE_S: Final = 2.0
 """Pause between two attempts to start a fork server in the place of one that died."""
 RESEND_PAUSE_S: Final = 0.5
@@ -54,17 +41,9 @@ class ForkedProcess:
             os.kill(self.pid, signal.SIGKILL)
 
 
-class ServerProcess(Protocol):
-    """What a fork server's process has to be able to do, as `subprocess.Popen` does it."""
-
-    def kill(self) -> None: ...
-
-    def wait(self, timeout: float | None = None) -> int: ...
-
-
 class ForkServerSpawner:
-    """Duties: 1. run the fork server as a program of its own; 2. send it commands; 3. pass on its notices;
-    4. start another one when it dies.
+    """Duties: 1. run a fork server; 2. send it commands; 3. pass on its notices; 4. start another one when it dies; 5. on request
+    start another one in its place, and let the former end with the last of its executors.
     """
 
     def __init__(
@@ -79,21 +58,15 @@ class ForkServerSpawner:
         settings: Mapping[str, Any] | None = None,
         logfile: str | None = None,
     ) -> None:
-        self._app_spec = app_spec
-        self._workdir = workdir
-        self._hostname = hostname
-        self._loglevel = loglevel
-        self._log_json = log_json
+        self._setup = Setup(app_spec, workdir, hostname, loglevel, log_json, os.getpid(), dict(settings or {}), logfile)
         self._start_timeout_s = start_timeout_s
-        self._settings = dict(settings or {})
-        self._logfile = logfile
-        self._process: ServerProcess | None = None
-        self._control: socket.socket | None = None
-        """Our end of the socket of a fork server that is ready."""
+        self._server: ServerHandle | None = None
+        """The fork server that is ready."""
+        self._former: set[ServerHandle] = set()
         self._unsent: deque[tuple[Spawn, socket.socket, socket.socket]] = deque()
-        self._living: set[int] = set()
-        """The executors that the fork server was told to make and that have not ended."""
+        self._launching = asyncio.Lock()
         self._restarting: asyncio.Task[None] | None = None
+        self._burials: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def start(
@@ -111,57 +84,32 @@ class ForkServerSpawner:
         self._spawned, self._exited, self._lost = spawned, exited, lost
         await self._launch()
 
-    async def _launch(self) -> None:
-        """Start a fork server; nothing is left of one that does not get ready."""
-        control: socket.socket | None = None
-        process: subprocess.Popen[bytes] | None = None
-        try:
-            control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            with theirs:
-                command = [sys.executable, "-m", "celeriac.worker.executor.forkserver"]
-                process = subprocess.Popen(command, stdin=theirs.fileno(), cwd=self._workdir)  # noqa: ASYNC220 - forks at once
-            await self._set_up(control)
-        except BaseException as error:
-            if control is not None:
-                control.close()
-            if process is not None:
-                process.kill()
-                await asyncio.to_thread(process.wait)
-            if isinstance(error, OSError):
-                raise ImproperlyConfigured(
-                    f"the fork server could not be started in {self._workdir}: {error}; see that the directory exists and that"
-                    " memory, processes and open files are left"
-                ) from error
-            raise
-        self._control, self._process = control, process
-        self._loop.add_reader(control, self._hear, control)
+    async def renew(self) -> None:
+        """Start a fork server that imports the app anew, and use it from now on; executors of the former one end in their own time.
 
-    async def _set_up(self, control: socket.socket) -> None:
-        setup = Setup(
-            self._app_spec,
-            self._workdir,
-            self._hostname,
-            self._loglevel,
-            self._log_json,
-            os.getpid(),
-            self._settings,
-            self._logfile,
-        )
-        control.setblocking(False)
-        control.send(encode(setup))
-        try:
-            frame = await asyncio.wait_for(
-                self._loop.sock_recv(control, FRAME_MAX_BYTES), timeout=self._start_timeout_s
-            )
-        except TimeoutError:
-            raise ImproperlyConfigured(
-                f"importing -A {self._app_spec} in the executors took over {self._start_timeout_s:g} s; make the import"
-                " quicker or raise worker_start_timeout_s"
-            ) from None
-        notice = decode_notice(frame) if frame else Unable("it ended without a word")
-        if not isinstance(notice, Ready):
-            reason = notice.reason if isinstance(notice, Unable) else repr(notice)
-            raise ImproperlyConfigured(f"the executors could not start: {reason}")
+        Raises `ImproperlyConfigured` when it can't, and then the former one goes on.
+        """
+        async with self._launching:
+            former = self._server
+            await self._launch()
+        if former is not None and former.control is not None:
+            self._loop.remove_writer(former.control)  # what is unsent goes to the new one
+            self._former.add(former)
+            self._end_if_idle(former)
+        self._send()
+
+    async def _launch(self) -> None:
+        server = await self.start_server()
+        if self._closed:
+            await server.end()
+            return
+        assert server.control is not None
+        self._server = server
+        self._loop.add_reader(server.control, self._hear, server)
+
+    async def start_server(self) -> ServerHandle:
+        """Return a fork server that has imported the app. Raises `ImproperlyConfigured`."""
+        return await ServerHandle.launch(self._setup, self._start_timeout_s)
 
     def spawn(self, number: int, kind: str, slots: int, jobs: socket.socket, reports: socket.socket) -> None:
         """Have an executor forked that serves these sockets, as soon as there is a fork server that takes the command."""
@@ -171,103 +119,94 @@ class ForkServerSpawner:
 
     def _send(self) -> None:
         """Send what is unsent. What stays waits for room in the socket, for better times, or for the next fork server."""
-        control = self._control
-        if control is None:
+        server = self._server
+        if server is None or server.control is None:
             return
         while self._unsent:
-            command, jobs, reports = self._unsent[0]
             try:
-                socket.send_fds(control, [encode(command)], [jobs.fileno(), reports.fileno()])
+                server.send(*self._unsent[0])
             except BlockingIOError:
-                self._loop.add_writer(control, self._send)
+                self._loop.add_writer(server.control, self._send)
                 return
             except (
                 OSError
             ) as error:  # the fork server has just died, as _hear will find out, or the kernel is short of memory
-                logger.debug("executor %d not forked yet: %s", command.number, error)
-                self._loop.remove_writer(control)
+                logger.debug("executor %d not forked yet: %s", self._unsent[0][0].number, error)
+                self._loop.remove_writer(server.control)
                 self._loop.call_later(RESEND_PAUSE_S, self._send)
                 return
             self._unsent.popleft()
-            self._living.add(command.number)
-            jobs.close()
-            reports.close()
-        self._loop.remove_writer(control)
+        self._loop.remove_writer(server.control)
 
-    def _hear(self, control: socket.socket) -> None:
-        while True:
-            try:
-                frame = control.recv(FRAME_MAX_BYTES)
-            except BlockingIOError:
-                return
-            except OSError:
-                frame = b""
-            if not frame:
-                self._server_lost()
-                return
-            match decode_notice(frame):
+    def _hear(self, server: ServerHandle) -> None:
+        for notice in server.hear():
+            match notice:
                 case Spawned(number, pid):
                     self._spawned(number, ForkedProcess(pid))
                 case Exited(number, code):
-                    self._living.discard(number)
                     self._exited(number, code)
+                case None:
+                    self._server_lost(server)
+                    return
+        self._end_if_idle(server)
 
-    def _server_lost(self) -> None:
-        """The fork server ended, and by the kernel's hand all its children: start another one."""
-        self._hang_up()
+    def _end_if_idle(self, server: ServerHandle) -> None:
+        if server in self._former and not server.living:
+            self._former.discard(server)
+            self._background(server.end())
+
+    def _server_lost(self, server: ServerHandle) -> None:
+        """A fork server ended, and by the kernel's hand all its children: start another one, if it was not a former one."""
+        server.hang_up()
         if self._closed:
             return
+        if server is not self._server:
+            self._former.discard(server)
+            self._background(self._bury(server))
+            return
         logger.critical("the fork server ended unexpectedly; starting another one")
-        self._restarting = self._loop.create_task(self._restart())
+        self._server = None
+        self._restarting = self._loop.create_task(self._restart(server))
 
-    async def _restart(self) -> None:
-        while True:
+    async def _restart(self, dead: ServerHandle) -> None:
+        await self._bury(dead)
+        while self._server is None:
             try:
-                await self._bury()
-                await self._launch()
+                async with self._launching:
+                    if self._server is None:
+                        await self._launch()
                 break
             except Exception as error:  # it could once: perhaps the code is just being replaced, or memory is short
                 logger.critical("%s; trying again", error)
                 await asyncio.sleep(RELAUNCH_PAUSE_S)
         self._send()
 
-    async def _bury(self) -> None:
+    async def _bury(self, server: ServerHandle) -> None:
         """See a lost fork server dead, then tell of the executors that ended with it."""
-        if self._process is not None:
-            self._process.kill()  # it may merely have lost its socket
-            await asyncio.to_thread(self._process.wait)
-            self._process = None
-        living, self._living = self._living, set()
+        await server.kill()  # it may merely have lost its socket
+        living, server.living = server.living, set()
         for number in living:
             self._loop.call_soon(self._lost, number)
 
-    def _hang_up(self) -> None:
-        control, self._control = self._control, None
-        if control is not None:
-            self._loop.remove_reader(control)
-            self._loop.remove_writer(control)
-            control.close()
+    def _background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._burials.add(task)
+        task.add_done_callback(self._burials.discard)
 
     async def close(self) -> None:
-        """End the fork server and with it every executor that is left. Idempotent."""
+        """End the fork servers and with them every executor that is left. Idempotent."""
         if self._closed:
             return
         self._closed = True
         if self._restarting is not None:
             self._restarting.cancel()
             await asyncio.wait([self._restarting])
-        self._hang_up()
         for _command, jobs, reports in self._unsent:
             jobs.close()
             reports.close()
         self._unsent.clear()
-        if self._process is None:
-            return
-        try:
-            await asyncio.to_thread(self._process.wait, STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            await asyncio.to_thread(self._process.wait)
+        servers = [*self._former, *([self._server] if self._server is not None else [])]
+        await asyncio.gather(*(server.end() for server in servers), *self._burials)
 
 
 class ThreadBody:
@@ -304,6 +243,13 @@ class ThreadSpawner:
         """Nothing to prepare, the app is here; and nothing is `lost`, for there is no fork server that could die."""
         self._loop = asyncio.get_running_loop()
         self._spawned, self._exited = spawned, exited
+
+    async def renew(self) -> None:
+        """Raise `ImproperlyConfigured`: modules that this very process uses can't be imported anew under its feet."""
+        raise ImproperlyConfigured(
+            "executors that are threads of the worker's own process (-P solo, an embedded worker) can't import the app anew;"
+            " start the worker anew"
+        )
 
     def spawn(self, number: int, kind: str, slots: int, jobs: socket.socket, reports: socket.socket) -> None:
         """Start a thread that serves these sockets."""

@@ -13,7 +13,7 @@ import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from msgspec import Struct
 
@@ -24,11 +24,16 @@ from celeriac.client.content import check_worker
 from celeriac.client.transactions import Relay, start_relay
 from celeriac.exceptions import ImproperlyConfigured
 from celeriac.worker.core import Core, CoreOptions
-from celeriac.worker.pool import Spawner
+from celeriac.worker.crew import Limits, check_limits
+from celeriac.worker.health import health_told
 from celeriac.worker.queues import choose_queues
+from celeriac.worker.spawner import Spawner
 from celeriac.worker.spawners import ForkServerSpawner, ThreadSpawner
 from celeriac.worker.start_warnings import say_start_warnings
 from celeriac.worker.unique import check_unique_tasks
+
+if TYPE_CHECKING:
+    from celeriac.beat import EmbeddedService
 
 logger = logging.getLogger("celeriac.worker")
 
@@ -51,15 +56,36 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
     """Slots of the async executor."""
     grace_s: float | None = None
     """How long a warm shutdown waits for running tasks."""
+    autoscale: tuple[int, int] | None = None
+    """Most and fewest process executors, between which the worker chooses by what there is to do; `concurrency` does not count then."""
+    beat: bool = False
+    """Run a scheduler, too."""
+
+
+def _beat_of(app: Celeriac) -> EmbeddedService:
+    from celeriac.beat import EmbeddedService  # most workers have none
+
+    return EmbeddedService(app)
 
 
 def node_name(name: str | None) -> str:
-    """Return a full node name: `%h` stands for the host, and a name without `@` gets it."""
+    """Return a full node name: `%h` stands for the host, `%n` for its first part, `%d` for its domain, and a name without `@` gets it."""
     host = socket.gethostname()
     if name is None:
         return f"celeriac@{host}"
-    name = name.replace("%h", host).replace("%n", host.partition(".")[0])
+    name = name.replace("%h", host).replace("%n", host.partition(".")[0]).replace("%d", host.partition(".")[2])
     return name if "@" in name else f"{name}@{host}"
+
+
+def autoscale_limits(most_and_least: tuple[int, int]) -> Limits:
+    """Return the limits; one executor stays where none are asked for. Raises `ImproperlyConfigured` for limits that contradict."""
+    most, least = most_and_least
+    limits = Limits(max(1, least), most)
+    try:
+        check_limits(limits)
+    except ValueError as error:
+        raise ImproperlyConfigured(str(error)) from None
+    return limits
 
 
 def executor_sizes(app: Celeriac, options: WorkerOptions) -> dict[str, tuple[int, int]]:
@@ -74,6 +100,8 @@ def executor_sizes(app: Celeriac, options: WorkerOptions) -> dict[str, tuple[int
         # Whoever asks for threads or coroutines only gets no processes on top, unless a task needs one.
         others_only = bool(threads or coroutines) and "process" not in wanted
         processes = 0 if others_only else os.cpu_count() or 1
+    if options.autoscale is not None:
+        processes = autoscale_limits(options.autoscale).least
     if processes:
         sizes["process"] = (processes, 1)
     if threads or "thread" in wanted:
@@ -102,6 +130,7 @@ class Worker:
         self.queues = chosen.names
         self.queue_concurrency = chosen.concurrency
         self.sizes: Mapping[str, tuple[int, int]] = executor_sizes(app, options)
+        self.autoscale = None if options.autoscale is None else autoscale_limits(options.autoscale)
         check_unique_tasks(app)
         check_worker(app)
         self.grace_s = app.settings.worker_shutdown_grace_s if options.grace_s is None else options.grace_s
@@ -110,6 +139,7 @@ class Worker:
         signals.celeryd_init.send(self.hostname, instance=self, conf=app.conf, options=options)
         signals.celeryd_after_setup.send(self.hostname, instance=self, conf=app.conf)
         signals.worker_init.send(self)
+        self._beat = _beat_of(app) if options.beat else None
         self._core: Core | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -130,18 +160,28 @@ class Worker:
         """Run in the current event loop until `stop`."""
         self._loop = asyncio.get_running_loop()
         options = CoreOptions(
-            self.hostname, f"{self.hostname}/{new_id()}", self.queues, self.sizes, self.queue_concurrency
+            self.hostname,
+            f"{self.hostname}/{new_id()}",
+            self.queues,
+            self.sizes,
+            self.queue_concurrency,
+            self.grace_s,
+            self.autoscale,
         )
         self._core = core = Core(self.app, options, self._make_spawner(self.hostname))
         if handle_signals:
             self._handle_signals(self._loop)
         relay: Relay | None = None
         saying: asyncio.Task[None] | None = None
+        health = contextlib.AsyncExitStack()
         try:
+            await health.enter_async_context(health_told(core.condition, self.app.settings))
             await core.start()
             if handle_signals:
                 gc.freeze()  # what was imported stays: not to look through it again and again saves 8 % of the core's time
             relay = start_relay(self.app)
+            if self._beat is not None:
+                self._beat.start()
             signals.worker_ready.send(self)
             if self._on_ready is not None:
                 self._on_ready(self)
@@ -151,10 +191,15 @@ class Worker:
         finally:
             if saying is not None:
                 saying.cancel()
+            if self._beat is not None:
+                self._beat.service.stop()
             core.request_stop(self.grace_s)
             await core.stop()
             if relay is not None:
                 await asyncio.to_thread(relay.stop)
+            if self._beat is not None:
+                await asyncio.to_thread(self._beat.stop)
+            await health.aclose()
             signals.worker_shutdown.send(self)
 
     def stop(self, grace_s: float | None = None) -> None:

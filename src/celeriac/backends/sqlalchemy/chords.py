@@ -9,40 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from msgspec import Struct, structs
+from msgspec import structs
 from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
 
+from celeriac.backends.chord_row import ADDED, ChordRow, place_of
 from celeriac.backends.sqlalchemy.keys import key_of
 from celeriac.backends.sqlalchemy.results import chunks
 from celeriac.backends.sqlalchemy.tables import Tables
-from celeriac.core.workflow import CLOSED_KEPT_MIN_S, CLOSED_KEPT_S, ChordOpening, ChordState, Collected, Part
+from celeriac.core.workflow import ChordOpening, ChordState, Collected, Part
 
 EXPIRED_PER_SWEEP: Final = 100
 """Chords; each may have thousands of parts."""
-
-_NO_PLACE: Final = 2**31 - 1
-"""Comes after all that have one."""
-_ADDED: Final = -1
-"""The place of a row that is no part: it says that this member was added to the chord later."""
-
-
-class _Chord(Struct):
-    """The row of a chord."""
-
-    group_id: str
-    size: int | None = None
-    added: int = 0
-    ended: int = 0
-    finisher: str | None = None
-    closed: int = 0
-    updated_at: float = 0.0
-    kept_s: float | None = None
-    expires_at: float | None = None
-    body: bytes = b""
-
-    @property
-    def complete(self) -> bool:
-        return self.size is not None and self.ended >= self.size + self.added
 
 
 def open_all(connection: Connection, tables: Tables, openings: Iterable[ChordOpening], now: float) -> None:
@@ -51,10 +28,7 @@ def open_all(connection: Connection, tables: Tables, openings: Iterable[ChordOpe
         chord, is_new = _lock(connection, tables, opening.group_id, now)
         if chord.closed:
             continue
-        if chord.size is None:
-            chord.updated_at = now
-        chord.size = opening.size
-        chord.body = opening.body or chord.body
+        chord.open(opening, now)
         _write(connection, tables, chord, is_new, opening.expires_s, now)
 
 
@@ -66,8 +40,8 @@ def extend(
     if chord.closed:
         return
     member = key_of(member_id)
-    if (member, _ADDED) not in _known(connection, tables, chord.group_id, [member]):
-        _insert_parts(connection, tables, [_part_row(chord.group_id, member, _ADDED, 0, b"")])
+    if (member, ADDED) not in _known(connection, tables, chord.group_id, [member]):
+        _insert_parts(connection, tables, [_part_row(chord.group_id, member, ADDED, 0, b"")])
         chord.added += 1
         chord.updated_at = now
     _write(connection, tables, chord, is_new, expires_s, now)
@@ -100,7 +74,7 @@ def collect(connection: Connection, tables: Tables, group_id: str, now: float) -
     lives = select(chords.c.group_id).where(chords.c.group_id == key, _living(tables, now)).exists()
     query = (
         select(parts.payload)
-        .where(parts.group_id == key, parts.place != _ADDED, lives)
+        .where(parts.group_id == key, parts.place != ADDED, lives)
         .order_by(parts.place, parts.number)
     )
     return Collected([bytes(payload) for payload in connection.execute(query).scalars()])
@@ -113,10 +87,8 @@ def close(connection: Connection, tables: Tables, group_ids: Iterable[str], now:
         if chord.closed:
             continue
         _forget_parts(connection, tables, [group_id])
-        kept_s = CLOSED_KEPT_S if is_new else chord.kept_s
-        if kept_s is not None:
-            kept_s = max(kept_s, CLOSED_KEPT_MIN_S)
-        _write(connection, tables, _Chord(group_id, closed=1, updated_at=now), is_new, kept_s, now)
+        kept_s = chord.kept_when_closed_s(is_unknown=is_new)
+        _write(connection, tables, ChordRow(group_id, closed=1, updated_at=now), is_new, kept_s, now)
 
 
 def states(
@@ -127,9 +99,9 @@ def states(
     open_ones = select(table).where(table.c.closed == 0, _living(tables, now)).order_by(table.c.updated_at).limit(limit)
     found: list[ChordState] = []
     if group_ids is None:
-        return [_state(row) for row in connection.execute(open_ones)]
+        return [_chord(row).state() for row in connection.execute(open_ones)]
     for some in chunks(key_of(group_id) for group_id in group_ids):
-        found += map(_state, connection.execute(open_ones.where(table.c.group_id.in_(some))))
+        found += [_chord(row).state() for row in connection.execute(open_ones.where(table.c.group_id.in_(some)))]
     found.sort(key=lambda state: state.updated_at)
     return found[:limit]
 
@@ -146,21 +118,16 @@ def expire(connection: Connection, tables: Tables, now: float) -> bool:
     return len(group_ids) >= EXPIRED_PER_SWEEP
 
 
-def _join(chord: _Chord, part: Part, known: set[tuple[str, int]], rows: list[dict[str, Any]], now: float) -> bool:
-    member = key_of(part.member_id)
-    place = _NO_PLACE if part.index is None else part.index
-    if (member, place) not in known:
+def _join(chord: ChordRow, part: Part, known: set[tuple[str, int]], rows: list[dict[str, Any]], now: float) -> bool:
+    member, place = key_of(part.member_id), place_of(part)
+    is_new = (member, place) not in known
+    if is_new:
         known.add((member, place))
         rows.append(_part_row(chord.group_id, member, place, chord.ended, part.payload))
-        chord.ended += 1
-        chord.updated_at = now
-    chord.body = chord.body or part.body
-    if chord.finisher is None and chord.complete:
-        chord.finisher = member
-    return chord.finisher == member
+    return chord.note(part, member, is_new=is_new, now=now)
 
 
-def _lock(connection: Connection, tables: Tables, group_id: str, now: float) -> tuple[_Chord, bool]:
+def _lock(connection: Connection, tables: Tables, group_id: str, now: float) -> tuple[ChordRow, bool]:
     """Return a chord, which is nobody else's until the transaction ends, and whether it is a new one.
 
     Two who make the same new one meet when they write it; one of both has to do it again.
@@ -168,20 +135,19 @@ def _lock(connection: Connection, tables: Tables, group_id: str, now: float) -> 
     key = key_of(group_id)
     row = connection.execute(select(tables.chords).where(tables.chords.c.group_id == key).with_for_update()).first()
     if row is None:
-        return _Chord(key, updated_at=now), True
-    if row.expires_at is not None and row.expires_at <= now:
+        return ChordRow(key, updated_at=now), True
+    chord = _chord(row)
+    if chord.is_over(now):
         _forget_parts(connection, tables, [key])
-        return _Chord(key, updated_at=now), False
-    values = dict(row._mapping)
-    return _Chord(**{**values, "body": bytes(values["body"])}), False
+        return ChordRow(key, updated_at=now), False
+    return chord, False
 
 
 def _write(
-    connection: Connection, tables: Tables, chord: _Chord, is_new: bool, expires_s: float | None, now: float
+    connection: Connection, tables: Tables, chord: ChordRow, is_new: bool, expires_s: float | None, now: float
 ) -> None:
     """Keep a chord for so long from now on."""
-    chord.kept_s = expires_s
-    chord.expires_at = None if expires_s is None else now + expires_s
+    chord.keep(expires_s, now)
     values = structs.asdict(chord)
     if is_new:
         connection.execute(insert(tables.chords), values)
@@ -217,6 +183,6 @@ def _living(tables: Tables, now: float) -> ColumnElement[bool]:
     return or_(expires_at.is_(None), expires_at > now)
 
 
-def _state(row: Any) -> ChordState:
-    size = None if row.size is None else row.size + row.added
-    return ChordState(row.group_id, size, row.ended, row.updated_at, row.finisher is not None, bytes(row.body))
+def _chord(row: Any) -> ChordRow:
+    values = dict(row._mapping)
+    return ChordRow(**{**values, "body": bytes(values["body"])})

@@ -14,6 +14,7 @@ from celeriac.transports.amqp.nodes import Nodes
 if TYPE_CHECKING:
     from celeriac.brokers.amqp.admin import AmqpAdmin
     from celeriac.brokers.amqp.consumer import AmqpConsumer
+    from celeriac.brokers.amqp.messenger import AmqpMessenger
 
 
 class AmqpBroker:
@@ -48,6 +49,12 @@ class AmqpBroker:
         from celeriac.brokers.amqp.consumer import AmqpConsumer
 
         return AmqpConsumer(self._nodes, self._settings, self.queues)
+
+    def messenger(self) -> AmqpMessenger:
+        """Return a side that sends and receives letters."""
+        from celeriac.brokers.amqp.messenger import AmqpMessenger
+
+        return AmqpMessenger(self._nodes, self._settings)
 
     def shown_url(self) -> str:
         """Return the URL with the password masked."""

@@ -76,6 +76,7 @@ class AmqpConsumer:
         self._connection: AsyncConnection | None = None
         self._topology = Topology(settings, table)
         self._intake = Intake()
+        self._limits: dict[str, int] = {}
         self._prioritized: list[Feed] = []
         """Of queues that are declared with priorities."""
         self._arrived: asyncio.Event | None = None
@@ -107,15 +108,10 @@ class AmqpConsumer:
     async def _open_once(self, owner: str, queues: Sequence[str], concurrency: Mapping[str, int]) -> None:
         await self.close()
         self._owner = owner
+        self._limits = own_limits(concurrency, self._table)
         names = own_names(queues, self._table, owner)
-        limits = own_limits(concurrency, self._table)
-        by_name = {name: limits[public] for name in names if (public := public_queue(name)) in limits}
-        declared = {name: queue for name in names if (queue := self._table.get(name)) is not None}
-        prioritized = {
-            name for name in names if "x-max-priority" in (declared.get(name) or self._table.missing(name)).arguments()
-        }
-        self._intake.begin(names, by_name, {name: queue.consumer_arguments for name, queue in declared.items()})
-        self._prioritized = [feed for name, feed in self._intake.feeds.items() if name in prioritized]
+        self._intake.begin(self._feeds(names))
+        self._note_prioritized()
         self._arrived = asyncio.Event()
         self._loop_time = asyncio.get_running_loop().time
         self._topology = Topology(self._settings, self._table, owner)
@@ -129,10 +125,7 @@ class AmqpConsumer:
         )
         try:
             async with asyncio.timeout(_OPEN_WAIT_S):
-                for exchange, key, own in broadcasts(queues, self._table, owner):
-                    await connection.run(self._topology.ensure_private(own, exchange, key))
-                for name in names:
-                    await self._ensure_delay(connection, name)
+                await self._ensure(connection, queues, names)
                 await self._revoked.open(connection, self._topology)
         except TimeoutError:
             self._abandon()
@@ -144,6 +137,50 @@ class AmqpConsumer:
             self._abandon()
             raise
         self._keeper = asyncio.create_task(self._keep(), name="celeriac-amqp-give-back")
+
+    async def consume(self, queues: Sequence[str]) -> None:
+        """Claim from these queues from now on; see `Consumer.consume`."""
+        names = own_names(queues, self._table, self._owner)
+        connection = self._live()
+        try:
+            async with asyncio.timeout(_OPEN_WAIT_S):
+                await self._ensure(connection, queues, names)
+                before = self._intake.feeds
+                new = self._feeds([name for name in names if name not in before])
+                self._intake.feeds = {name: before.get(name) or new[name] for name in names}
+                self._note_prioritized()
+                for feed in [feed for name, feed in before.items() if name not in self._intake.feeds]:
+                    await self._intake.cancel(connection, feed)
+                    await self._give_back(connection, self._intake.unclaimed(feed))
+        except TimeoutError:
+            raise BrokerUnavailable(f"RabbitMQ at {self._nodes.shown} does not answer") from None
+        self._wake()
+
+    def _feeds(self, names: Sequence[str]) -> dict[str, Feed]:
+        """Return new feeds for queues."""
+        made = {}
+        for name in names:
+            declared = self._table.get(name)
+            made[name] = Feed(
+                name,
+                self._limits.get(public_queue(name)),
+                declared.consumer_arguments if declared is not None else None,
+            )
+        return made
+
+    def _note_prioritized(self) -> None:
+        self._prioritized = [
+            feed
+            for name, feed in self._intake.feeds.items()
+            if "x-max-priority" in (self._table.get(name) or self._table.missing(name)).arguments()
+        ]
+
+    async def _ensure(self, connection: AsyncConnection, queues: Sequence[str], names: Sequence[str]) -> None:
+        """See that queues and what delays their messages are there."""
+        for exchange, key, own in broadcasts(queues, self._table, self._owner):
+            await connection.run(self._topology.ensure_private(own, exchange, key))
+        for name in names:
+            await self._ensure_delay(connection, name)
 
     async def _ensure_delay(self, connection: AsyncConnection, queue: str) -> None:
         try:
@@ -421,6 +458,10 @@ class AmqpConsumer:
     async def hasten(self, delayed: Sequence[Delayed]) -> int:
         """Do nothing: RabbitMQ lets nobody reach into its delay."""
         return 0
+
+    async def upcoming(self, limit: int) -> list[Message]:
+        """Return nothing: RabbitMQ lets nobody look into its delay."""
+        return []
 
     async def heartbeat(self) -> bool:
         """Return True, or raise `BrokerUnavailable` when the connection is gone.

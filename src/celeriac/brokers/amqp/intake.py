@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from celeriac.brokers.amqp import consumer_timeout
 from celeriac.brokers.amqp.feed import Feed, Window
@@ -52,12 +52,9 @@ class Intake:
         self._refusing: set[str] = set()
         """Queues that know no `consumer_timeout` of their consumers."""
 
-    def begin(self, queues: Sequence[str], limits: Mapping[str, int], arguments: Mapping[str, dict[str, Any]]) -> None:
-        """Start with these queues, on a new channel.
-
-        `limits`: most messages of some queues that may be held at once; `arguments`: of some queues' consumers.
-        """
-        self.feeds = {queue: Feed(queue, limits.get(queue), arguments.get(queue)) for queue in queues}
+    def begin(self, feeds: dict[str, Feed]) -> None:
+        """Start with these feeds, by queue, on a new channel."""
+        self.feeds = feeds
         self.void_all()
 
     def void_all(self) -> None:
@@ -235,7 +232,7 @@ class Intake:
             await self.cancel(connection, feed)
         async with connection.lock(CONSUME_CHANNEL):
             size = min(self._missing(feed, limit), _MAX_PREFETCH)
-            if not size:
+            if not size or self.feeds.get(feed.queue) is not feed:  # it may have been cancelled meanwhile
                 return
             lane = self._lane
             consumer = f"{lane.generation}.{next(self._numbers)}"

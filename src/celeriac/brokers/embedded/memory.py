@@ -9,7 +9,10 @@ from typing import Any, Final
 
 from celeriac.brokers.declaring import broadcasts, own_limits, own_names, say_what_is_unheeded, unroutable
 from celeriac.brokers.embedded.exchanges import Bound, ways_of
+from celeriac.brokers.embedded.memory_boards import MemoryBoards
+from celeriac.brokers.embedded.memory_messenger import MemoryMessenger, PostOffice
 from celeriac.brokers.embedded.memory_store import MemoryStore
+from celeriac.core.boards import Move
 from celeriac.core.effects import Lost, Settlement
 from celeriac.core.message import DeadLetter, Delayed, Delivery, Message, QueueDepth, Revocation
 from celeriac.core.policy import LOSSES_BEYOND
@@ -27,15 +30,24 @@ MAINTAIN_EVERY_S: Final = 1.0
 class MemoryProducer:
     """Publishes into the broker. Thread-safe; never blocks."""
 
-    def __init__(self, store: MemoryStore, queues: QueueTable) -> None:
+    def __init__(self, store: MemoryStore, queues: QueueTable, boards: MemoryBoards) -> None:
         self._store = store
         self._queues = queues
+        self._boards = boards
 
     def publish(self, batch: Sequence[Message], timeout_s: float) -> None:
         """Take all messages; there is nothing to wait for. Raises `Unroutable` for those that no queue is bound for."""
         lost = self._store.publish(batch, self._queues)
         if lost:
             raise unroutable(lost)
+
+    def publish_once(self, board: str, move: Move, batch: Sequence[Message], timeout_s: float) -> bool:
+        """Make a move on a board and take the messages, in one step; see `OnceProducer.publish_once`."""
+        lost: list[Message] = []
+        done = self._boards.move(board, move, lambda: lost.extend(self._store.publish(batch, self._queues)))
+        if lost:
+            raise unroutable(lost)
+        return done
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -126,6 +138,16 @@ class MemoryConsumer:
         self._loop = asyncio.get_running_loop()
         self._store.subscribe(self._wake)
 
+    async def consume(self, queues: Sequence[str]) -> None:
+        """Claim from these queues from now on; see `Consumer.consume`."""
+        ways = ways_of(queues, self._table, broadcasts(queues, self._table, self._owner), self._owner)
+        say_what_is_unheeded(queues, self._table, "the memory broker")
+        self._queues = own_names(queues, self._table, self._owner)
+        self._own_ways = [way for way in ways if way.owner]
+        self._store.declare(self._queues)
+        self._store.bind(ways)
+        self._changed.set()  # a claim that waits shall look there
+
     async def claim(self, limit: int, wait_s: float) -> list[Delivery]:
         """Take up to `limit` messages; wait up to `wait_s` seconds for the first. Cancelling loses nothing."""
         if limit < 1:
@@ -163,6 +185,10 @@ class MemoryConsumer:
     async def hasten(self, delayed: Sequence[Delayed]) -> int:
         """Make delayed messages due now; see `Consumer.hasten`."""
         return self._store.hasten(delayed)
+
+    async def upcoming(self, limit: int) -> list[Message]:
+        """Return delayed messages; see `Consumer.upcoming`."""
+        return self._store.upcoming(self._queues, limit)
 
     async def heartbeat(self) -> bool:
         """Renew the lease; False when another worker had ended it, and then a new one is taken."""
@@ -226,10 +252,13 @@ class MemoryBroker:
         self._url = url
         self._settings = settings
         self._store = MemoryStore(clock, lease_clock or clock)
+        self._office = PostOffice()
+        self.boards = MemoryBoards()
+        """What a program's schedulers agree on."""
 
     def producer(self) -> MemoryProducer:
         """Return a new producer."""
-        return MemoryProducer(self._store, self.queues)
+        return MemoryProducer(self._store, self.queues, self.boards)
 
     def admin(self) -> MemoryAdmin:
         """Return a new admin."""
@@ -238,6 +267,10 @@ class MemoryBroker:
     def consumer(self) -> MemoryConsumer:
         """Return a new consumer."""
         return MemoryConsumer(self._store, self._settings, self.queues)
+
+    def messenger(self) -> MemoryMessenger:
+        """Return a new messenger."""
+        return MemoryMessenger(self._office, self._settings)
 
     def next_due(self) -> float | None:
         """Return when (Unix seconds) the next delayed message is due; None when none waits. Thread-safe."""

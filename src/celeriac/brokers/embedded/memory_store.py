@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import threading
@@ -188,6 +189,18 @@ class MemoryStore:
         with self._lock:
             self._release_due()
             return self._delayed[0][0] if self._delayed else None
+
+    def upcoming(self, queues: Collection[str], limit: int) -> list[Message]:
+        """Return the messages of these queues that are due first, of those that are delayed."""
+        with self._lock:
+            delayed = [item for item in self._delayed if item[-1].queue in queues]
+        found = []
+        for due, _, entry in heapq.nsmallest(limit, delayed):
+            with contextlib.suppress(BadMessage):
+                message = stored.decode(entry.payload)
+                message.not_before = due
+                found.append(message)
+        return found
 
     def hasten(self, delayed: Sequence[Delayed]) -> int:
         """Make delayed messages ready; return how many were found."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
@@ -65,6 +66,21 @@ def look(connection: sqlite3.Connection, queues: Sequence[str]) -> Waiting:
         f"SELECT EXISTS (SELECT 1 FROM messages WHERE state = {READY} AND queue IN ({marks(queues)}))", tuple(queues)
     ).fetchone()
     return Waiting(bool(ready), next_due(connection))
+
+
+def upcoming(connection: sqlite3.Connection, queues: Sequence[str], limit: int) -> list[Message]:
+    """Return the messages of these queues that are due first, of those that are delayed."""
+    rows = connection.execute(
+        f"SELECT due, payload FROM messages WHERE state = {DELAYED} AND queue IN ({marks(queues)}) ORDER BY due LIMIT ?",
+        (*queues, limit),
+    )
+    found = []
+    for due, payload in rows:
+        with contextlib.suppress(BadMessage):
+            message = stored.decode(payload)
+            message.not_before = due
+            found.append(message)
+    return found
 
 
 def next_due(connection: sqlite3.Connection) -> float | None:

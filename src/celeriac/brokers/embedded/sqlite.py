@@ -10,12 +10,15 @@ from celeriac.brokers.declaring import unroutable
 from celeriac.brokers.embedded import exchanges, messages
 from celeriac.brokers.embedded.sqlite_admin import SqliteAdmin
 from celeriac.brokers.embedded.sqlite_consumer import SqliteConsumer
+from celeriac.brokers.embedded.sqlite_messenger import SqliteMessenger
+from celeriac.core.boards import Move
 from celeriac.core.message import Message
 from celeriac.core.priorities import First
 from celeriac.core.queues import QueueTable
 from celeriac.core.settings import Settings
 from celeriac.core.urls import mask
 from celeriac.exceptions import BrokerUnavailable
+from celeriac.transports.sqlite.boards import write_board
 from celeriac.transports.sqlite.location import path_of, same_file
 from celeriac.transports.sqlite.shared import SharedDatabase
 
@@ -37,14 +40,28 @@ class SqliteProducer:
         if not batch:
             return
 
-        def work(connection: sqlite3.Connection) -> list[Message]:
-            routed = exchanges.route(connection, batch, self._queues)
-            messages.publish(connection, routed.messages, time.time())
-            return routed.unroutable
+        lost = self._database.write(lambda connection: self._insert(connection, batch), timeout_s)
+        if lost:
+            raise unroutable(lost)
+
+    def publish_once(self, board: str, move: Move, batch: Sequence[Message], timeout_s: float) -> bool:
+        """Make a move on a board and insert the messages, in one transaction; see `OnceProducer.publish_once`."""
+
+        def work(connection: sqlite3.Connection) -> list[Message] | None:
+            if write_board(connection, board, [move]) != [True]:
+                return None
+            return self._insert(connection, batch)
 
         lost = self._database.write(work, timeout_s)
         if lost:
             raise unroutable(lost)
+        return lost is not None
+
+    def _insert(self, connection: sqlite3.Connection, batch: Sequence[Message]) -> list[Message]:
+        """Put messages where they belong, and return those that belong nowhere."""
+        routed = exchanges.route(connection, batch, self._queues)
+        messages.publish(connection, routed.messages, time.time())
+        return routed.unroutable
 
     def close(self) -> None:
         """Close the connection; idempotent."""
@@ -80,6 +97,10 @@ class SqliteBroker:
     def consumer(self) -> SqliteConsumer:
         """Return a new consumer."""
         return SqliteConsumer(self._path, self._settings, self.queues, stores_records=self._keeps_records)
+
+    def messenger(self) -> SqliteMessenger:
+        """Return a new messenger."""
+        return SqliteMessenger(self._path, self._settings)
 
     def shown_url(self) -> str:
         """Return the URL."""

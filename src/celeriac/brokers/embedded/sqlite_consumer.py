@@ -102,6 +102,21 @@ class SqliteConsumer:
         self._owner, self._queues = owner, names
         self._own_ways = [way for way in ways if way.owner]
 
+    async def consume(self, queues: Sequence[str]) -> None:
+        """Claim from these queues from now on; see `Consumer.consume`."""
+        names = own_names(queues, self._table, self._owner)
+        ways = ways_of(queues, self._table, broadcasts(queues, self._table, self._owner), self._owner)
+        say_what_is_unheeded(queues, self._table, "SQLite")
+
+        def enter(connection: sqlite3.Connection) -> None:
+            messages.declare(connection, names)
+            if ways:
+                bind(connection, ways)
+
+        await self._write(enter)
+        self._queues = names
+        self._own_ways = [way for way in ways if way.owner]
+
     async def claim(self, limit: int, wait_s: float) -> list[Delivery]:
         """Take up to `limit` messages; wait up to `wait_s` seconds for the first. Cancelling loses nothing."""
         if limit < 1:
@@ -155,6 +170,15 @@ class SqliteConsumer:
         if not delayed:
             return 0
         return await self._write(lambda connection: messages.hasten(connection, delayed), durable=False)
+
+    async def upcoming(self, limit: int) -> list[Message]:
+        """Return delayed messages; see `Consumer.upcoming`."""
+        queues = tuple(self._queues)
+        return await self._thread.run(
+            lambda database: database.read(
+                lambda connection: messages.upcoming(connection, queues, limit), self._timeout_s
+            )
+        )
 
     async def heartbeat(self) -> bool:
         """Renew the lease; False when another worker had ended it, and then a new one is taken."""

@@ -18,6 +18,7 @@ from celeriac.transports.redis.results import ResultKeys
 if TYPE_CHECKING:
     from celeriac.brokers.redis.admin import RedisAdmin
     from celeriac.brokers.redis.consumer import RedisConsumer
+    from celeriac.brokers.redis.messenger import RedisMessenger
     from celeriac.brokers.redis.settlement import ResultPlace
 
 
@@ -53,6 +54,11 @@ class RedisBroker:
         return RedisConsumer(
             self._address, self._keys, self._settings, self._result_place(), self.queues, self._durability
         )
+
+    def messenger(self) -> RedisMessenger:
+        from celeriac.brokers.redis.messenger import RedisMessenger
+
+        return RedisMessenger(self._address, self._keys, self._settings)
 
     def shown_url(self) -> str:
         return self._address.shown

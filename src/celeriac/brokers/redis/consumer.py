@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import time
@@ -133,6 +134,18 @@ class RedisConsumer:
         with self._errors:
             await self._connected()
 
+    async def consume(self, queues: Sequence[str]) -> None:
+        """Claim from these queues from now on; see `Consumer.consume`."""
+        self._asked = list(dict.fromkeys(queues))
+        say_what_is_unheeded(self._asked, self._table, "Redis")
+        with self._errors:
+            connection = await self._connected()
+            keys, arguments = declare_arguments(self._keys, self._asked, self._table)
+            await connection.run_surely(connection.scripts.declare, keys, *arguments)
+            self._name_claim_keys()
+            await self._hear_broadcasts(connection)
+        self._doorbell.ring()  # a claim that waits shall look there
+
     async def release(self) -> None:
         """Give back every claim, unchanged and uncounted, and the lease; see `Consumer.release`."""
         if not self._lease:
@@ -169,7 +182,7 @@ class RedisConsumer:
             connection = await self._connected()
             while not self._arrived:
                 self._doorbell.arm()
-                next_due_s = await self._ask(connection, limit)
+                next_due_s = await self._ask(connection, limit) if self._queues else wait_s
                 if self._arrived:
                     break
                 rest_s = until - loop.time()
@@ -325,6 +338,25 @@ class RedisConsumer:
                 keys = [self._keys.delayed(one.queue) for one in some]
                 found += await connection.run_surely(connection.scripts.hasten, keys, *words)
         return found
+
+    async def upcoming(self, limit: int) -> list[Message]:
+        """Return delayed messages; see `Consumer.upcoming`."""
+        queues = list(self._queues)
+        if not queues:
+            return []
+        found: list[Message] = []
+        with self._errors:
+            connection = await self._connected()
+            keys = [self._keys.delayed(queue) for queue in queues]
+            told = await connection.run_surely(connection.scripts.upcoming, keys, limit, _CLAIM_MAX_BYTES)
+        for queue, words in zip(queues, told, strict=True):
+            pairs = iter(words)
+            for due, envelope in zip(pairs, pairs, strict=True):
+                with contextlib.suppress(BadMessage):  # whoever claims it finds out what it is
+                    message = redis_envelope.decode(envelope, queue)
+                    message.not_before = float(due)
+                    found.append(message)
+        return sorted(found, key=lambda message: message.not_before or 0.0)[:limit]
 
     # -- lease and house -------------------------------------------------------------------------------------------
 

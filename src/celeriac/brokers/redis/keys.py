@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from celeriac.exceptions import ImproperlyConfigured
+from celeriac.transports.redis.boards import board_key
 from celeriac.transports.redis.options import text_option
 
 DEFAULT_STEPS: Final = (0, 3, 6, 9)
@@ -31,6 +32,8 @@ class Keys:
         self.workers = f"{own}workers"
         self.exchanges = f"{own}exchanges"
         self.fanouts = f"{own}fanouts"
+        self.mailboxes = f"{own}mailboxes"
+        self.binding_deadlines = f"{self.prefix}_kombu.binding_deadlines"
         self.revoked = f"{own}revoked"
         self.revoked_news = f"{own}revoked-news"
         self.revoked_ends = f"{own}revoked-ends"
@@ -47,6 +50,10 @@ class Keys:
         head = f"/{db}." if self._fanout_prefix is True else self._fanout_prefix or ""
         tail = f"/{routing_key}" if routing_key and self._fanout_patterns else ""
         return f"{self.prefix}{head}{exchange}{tail}"
+
+    def board(self, name: str) -> str:
+        """Hash: what stands on a board."""
+        return board_key(self.prefix, name)
 
     def claims(self, lease: str) -> str:
         """Hash: what was claimed under one lease."""
@@ -81,12 +88,16 @@ class Keys:
 
     def bindings(self, queue: str) -> list[tuple[str, str]]:
         """Return the sets, each with the member, by which Celery's senders find a queue of an exchange of its own name."""
-        member = self.separator.join((queue, "", queue))
+        member = self.binding_member(queue, queue)
         return [(f"{self.prefix}_kombu.{table}.{queue}", member) for table in ("binding", "binding_permanent")]
 
     def binding_table(self, exchange: str) -> str:
         """Return the set in which Celery keeps the queues bound to an exchange."""
         return f"{self.prefix}_kombu.binding.{exchange}"
+
+    def binding_member(self, routing_key: str, queue: str) -> str:
+        """Return what stands in that set for a queue of a direct exchange."""
+        return self.separator.join((routing_key, "", queue))
 
     def permanent_binding_table(self, exchange: str) -> str:
         """Return the set in which Celery keeps those of them that no sweep takes away."""

@@ -8,9 +8,11 @@ from typing import Any, Final
 
 from celeriac.brokers.redis.keys import Keys
 from celeriac.brokers.redis.routing import declarations
+from celeriac.core.boards import BOARD_KEPT_S, Move
 from celeriac.core.ids import uuid7
 from celeriac.core.message import Message
 from celeriac.core.queues import PRIVATE_MARK, QueueTable
+from celeriac.transports.redis.boards import move_words
 from celeriac.transports.redis.protocol import Word
 from celeriac.transports.redis.scripts import load_scripts
 from celeriac.wire import redis_envelope
@@ -88,6 +90,26 @@ def publish_commands(
     if len(commands) > 1:
         return [["MULTI"], *commands, ["EXEC"]]
     return commands
+
+
+def once_words(
+    keys: Keys, move: Move, messages: Sequence[Message], now: float, announced: Sequence[tuple[str, Message]]
+) -> list[Word]:
+    """Return ARGV of the script `publish_once`. Raises `EncodeError`."""
+    words: list[Word] = [BOARD_KEPT_S, *move_words(move), len(announced)]
+    for channel, message in announced:
+        words += (part for _, envelope in envelopes([message], now) for part in (channel, envelope))
+    for message, envelope in envelopes(messages, now):
+        words += (message.queue, keys.list_for(message.queue, message.priority), envelope)
+        if is_delayed(message, now):
+            words += (
+                keys.delayed(message.queue),
+                repr(message.not_before),
+                int(message.headers.get("eta") is not None),
+            )
+        else:
+            words += ("", "", "")
+    return words
 
 
 def declare_arguments(keys: Keys, queues: Iterable[str], table: QueueTable) -> tuple[list[str], list[Word]]:

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from celeriac.brokers.declaring import unroutable
 from celeriac.brokers.redis.keys import Keys
-from celeriac.brokers.redis.outgoing import publish_commands
+from celeriac.brokers.redis.outgoing import once_words, publish_commands
 from celeriac.brokers.redis.routing import Routed, lookups, route
+from celeriac.core.boards import Move
 from celeriac.core.message import Message
 from celeriac.core.queues import QueueTable
 from celeriac.exceptions import PublishTimeout
@@ -58,6 +59,25 @@ class RedisProducer:
         self._send(messages, deadline, routed.announced if routed is not None else ())
         if routed is not None and routed.unroutable:
             raise unroutable(routed.unroutable)
+
+    def publish_once(self, board: str, move: Move, messages: Sequence[Message], timeout_s: float) -> bool:
+        """Make a move on a board and send the messages, in one script; see `OnceProducer.publish_once`."""
+        deadline = time.monotonic() + timeout_s
+        has_queues = all(message.queue for message in messages)
+        routed = Routed(messages=list(messages)) if has_queues else self._route(messages, deadline)
+        keys = [self._keys.board(board), self._keys.queues, self._keys.workers]
+        words = once_words(self._keys, move, routed.messages, time.time(), routed.announced)
+        with self._errors:
+            try:
+                done = self._pool.run("publish_once", keys, *words, deadline=deadline, durably=True)
+            except OutcomeUnknown as error:
+                raise PublishTimeout(
+                    f"Redis at {self._address.shown} took {len(messages)} message(s) and then {error}; it is not known"
+                    " whether they arrived"
+                ) from None
+        if done and routed.unroutable:
+            raise unroutable(routed.unroutable)
+        return bool(done)
 
     def _route(self, messages: Sequence[Message], deadline: float) -> Routed:
         exchanges, commands = lookups(self._keys, messages)

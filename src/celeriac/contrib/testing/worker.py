@@ -15,7 +15,7 @@ from celeriac.client.options import nearest
 from celeriac.contrib.testing.tasks import PING, pong
 from celeriac.testing.forking import TestForkSpawner
 from celeriac.testing.worker import TestWorker
-from celeriac.worker.pool import Spawner
+from celeriac.worker.spawner import Spawner
 
 WORKER_LOGLEVEL: Final = os.environ.get("WORKER_LOGLEVEL", "error")
 

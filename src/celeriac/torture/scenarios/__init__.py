@@ -14,6 +14,7 @@ from celeriac.torture.scenarios import (
     limits,
     malformed,
     publishing,
+    schedules,
     stops,
     stores,
     storm,
@@ -33,6 +34,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *publishing.SCENARIOS,
     *stores.SCENARIOS,
     *malformed.SCENARIOS,
+    *schedules.SCENARIOS,
     *depth.SCENARIOS,
     *leaks.SCENARIOS,
 )

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final, Protocol, TypeVar
 
-from celeriac.exceptions import OperationalError, PublishTimeout
+from celeriac.exceptions import BrokerUnavailable, OperationalError, PublishTimeout
 from celeriac.transports.amqp.address import Address
 from celeriac.transports.amqp.blocking import handshake_error, set_socket_options
 from celeriac.transports.amqp.errors import ChannelError, ConnectionLost, connection_closed, unreachable
@@ -40,6 +40,7 @@ REVOKED_CHANNEL: Final = 4
 FIRST_FREE_CHANNEL: Final = 5
 """This one and those above it are for whoever uses the connection."""
 _CLOSE_WAIT_S: Final = 0.5
+_UNSENT_MAX_BYTES: Final = 8 * 1024 * 1024
 
 
 class Sink(Protocol):
@@ -282,6 +283,24 @@ class AsyncConnection(asyncio.Protocol):
         if batch.failure is not None:
             raise batch.failure
         return batch
+
+    def post_messages(self, channel: int, publishes: Sequence[Publish]) -> None:
+        """Publish on an open channel that does not confirm, without waiting for anything.
+
+        Raises `BrokerUnavailable` when RabbitMQ is gone, or takes nothing at present.
+        """
+        if self.error is not None:
+            raise self.error
+        if channel not in self._protocol.channels:
+            raise ConnectionLost(f"RabbitMQ at {self._address.shown} has just closed the channel: try again")
+        waiting = self._transport.get_write_buffer_size() if self._transport is not None else 0
+        if self.blocked is not None or waiting > _UNSENT_MAX_BYTES:
+            why = f" ({self.blocked})" if self.blocked else ""
+            raise BrokerUnavailable(f"RabbitMQ at {self._address.shown} takes no messages at present{why}")
+        for publish in publishes:
+            where = publish.exchange, publish.routing_key
+            self._protocol.publish(channel, *where, publish.properties, publish.body, mandatory=False)
+        self.flush()
 
     def send_frames(self, frames: Sequence[bytes]) -> None:
         """Write acks and nacks."""

@@ -32,7 +32,7 @@ from celeriac.transports.redis.scripts import Script, Scripts, load_scripts
 ANSWER_S: Final = 5.0
 """A server that owes an answer and has said nothing for this long is given up, and the connection with it."""
 
-_CHANNEL_ANSWERS: Final = frozenset({b"subscribe", b"unsubscribe"})
+_CHANNEL_ANSWERS: Final = frozenset({b"subscribe", b"unsubscribe", b"psubscribe", b"punsubscribe"})
 
 OnPush = Callable[[list[Any]], None]
 
@@ -204,7 +204,7 @@ class Connection(asyncio.Protocol):
         return [(field, found[field]) for field in fields if field in found]
 
     def change_channels(self, command: str, channels: Sequence[str]) -> asyncio.Future[Any]:
-        """Send SUBSCRIBE or UNSUBSCRIBE now; the future is done when it has been carried out for every channel.
+        """Send SUBSCRIBE or UNSUBSCRIBE (or PSUBSCRIBE, with patterns) now; the future is done when it has been carried out for every channel.
 
         These are the only commands that Redis answers by push messages, one for each channel, or by one error.
         """

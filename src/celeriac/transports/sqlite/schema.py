@@ -6,7 +6,7 @@ from typing import Final
 
 APPLICATION_ID: Final = 0x43454C52
 """`PRAGMA application_id` of our files: "CELR"."""
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 """`PRAGMA user_version`; whoever changes a table raises it and adds the way there to `MIGRATIONS`."""
 
 READY: Final = 0
@@ -152,5 +152,25 @@ _VERSION_2: Final = (
 
 _VERSION_3: Final = ("ALTER TABLE revocations ADD COLUMN signature TEXT NOT NULL DEFAULT ''",)
 
-MIGRATIONS: Final = {0: _VERSION_1, 1: _VERSION_2, 2: _VERSION_3}
+_VERSION_4: Final = (
+    """
+    CREATE TABLE mailboxes (
+        queue TEXT NOT NULL,                    -- of one process
+        exchange TEXT NOT NULL,
+        kept_until REAL NOT NULL,               -- Unix seconds; its process puts that off
+        PRIMARY KEY (queue, exchange)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE letters (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,   -- a process remembers the last one it has read
+        exchange TEXT NOT NULL,
+        expires_at REAL NOT NULL,                   -- Unix seconds
+        payload BLOB NOT NULL                       -- the Message in MessagePack
+    )
+    """,
+    "CREATE INDEX letters_expiry ON letters (expires_at)",
+)
+
+MIGRATIONS: Final = {0: _VERSION_1, 1: _VERSION_2, 2: _VERSION_3, 3: _VERSION_4}
 """From which version -> what makes it the next one; an empty file is of version 0."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import importlib
 import itertools
 import logging
 import multiprocessing
@@ -29,7 +30,7 @@ from msgspec import Struct
 from celeriac.client import signals
 from celeriac.client.app import Celeriac
 from celeriac.client.current import set_default_app
-from celeriac.client.loading import load_app
+from celeriac.client.loading import AS_CELERY_VARIABLE, load_app
 from celeriac.exceptions import CeleriacError
 from celeriac.worker.executor.main import ignore_stop_signals, serve
 from celeriac.worker.logs import configure_logging, log_printed, set_up_logging
@@ -110,8 +111,13 @@ def main() -> None:
     ignore_stop_signals()
     configure_logging(setup.loglevel, as_json=setup.log_json)
     try:
+        if os.environ.get(AS_CELERY_VARIABLE) == "1":
+            # By name: it stands above the worker, and few programs need it.
+            importlib.import_module("celeriac.compat").install()
         app = load_app(setup.app, setup.workdir)
         app.conf.override(setup.settings)
+        if "include" in setup.settings:
+            app.import_default_modules()
         # Receivers that change settings do so for the core and for its executors.
         signals.celeryd_init.send(setup.hostname, instance=None, conf=app.conf, options=None)
     except CeleriacError as error:
@@ -138,6 +144,8 @@ def _prepare(app: Celeriac) -> None:
         app.amqp.from_wire(0)
         for task in app.tasks.values():
             _ = task.policy
+        if app.settings.task_send_sent_event:
+            importlib.import_module("celeriac.client.letters")
     except CeleriacError:
         logger.debug("left to the first task", exc_info=True)  # which says what is wrong with it
 

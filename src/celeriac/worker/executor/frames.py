@@ -13,7 +13,7 @@ import socket
 import struct
 import sys
 import tempfile
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -22,6 +22,7 @@ from celeriac.core.effects import Follows, Record, Verdict
 from celeriac.core.message import Message
 from celeriac.core.outcome import Ending
 from celeriac.exceptions import CeleriacError
+from celeriac.worker.time_limits import Limits
 
 PACKET_MAX_BYTES: Final = 96 * 1024
 """A larger job goes through a file, because a packet must fit into the socket's send buffer (about 200 kB on Linux)."""
@@ -47,6 +48,10 @@ class Job(Struct, array_like=True):
     ending: Ending | None = None
     quiet: bool = False
     """With an `ending`: conclude it without calling handlers, listeners or errbacks of the program."""
+    tells: bool = False
+    """Its end is to be told to those who listen to events."""
+    limits: Limits | None = None
+    """Time limits of its task that were set while the worker runs."""
 
 
 class Started(Struct, tag="started", array_like=True):
@@ -70,6 +75,8 @@ class Done(Struct, tag="done", array_like=True):
     follows: Follows | None = None
     """None for nothing, as most often."""
     runtime_s: float = 0.0
+    event: dict[str, Any] | None = None
+    """The fields of the event about its end, where it is to be told."""
 
 
 Report = Started | Progress | Done

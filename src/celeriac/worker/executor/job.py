@@ -15,7 +15,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from celeriac.client import signals, workflows
-from celeriac.client.announcing import announce_publishing
+from celeriac.client.announcing import announce_published, announce_publishing
 from celeriac.client.app import Celeriac
 from celeriac.client.calls import message_from_request
 from celeriac.client.context import Request
@@ -30,13 +30,14 @@ from celeriac.client.stamps import stamps_of
 from celeriac.core import states
 from celeriac.core.decide import decide
 from celeriac.core.effects import ACK, Again, Dead, Effects, Follows, Join, Keep, Record
-from celeriac.core.headers import to_header, to_timestamp
+from celeriac.core.headers import PERIODIC_TASK, to_header, to_timestamp
 from celeriac.core.message import Message
 from celeriac.core.outcome import ChordEnded, Failed, Joined, OldForm, Outcome, Revoked, Succeeded, Unopened, Unrunnable
 from celeriac.core.workflow import Part
 from celeriac.exceptions import BadMessage, CeleriacError, EncodeError, SecurityError
 from celeriac.wire import result_meta, task_v1, task_v2
 from celeriac.wire.signing import is_sealed
+from celeriac.worker.events.described import ended, given_up
 from celeriac.worker.executor.frames import Done, Job, Progress, encode_report
 from celeriac.worker.executor.limits import shielded
 from celeriac.worker.executor.opening import Call, Opener
@@ -214,7 +215,8 @@ class JobRunner:
 
     def _report_of(self, job: Job, call: Call, outcome: Outcome, runtime_s: float) -> tuple[Effects, bytes]:
         effects, follows = call.follows or self._follow(call, outcome)
-        return effects, encode_report(Done(job.number, effects.verdict, follows, runtime_s))
+        event = ended(call.message, call.task, outcome, effects, runtime_s) if job.tells else None
+        return effects, encode_report(Done(job.number, effects.verdict, follows, runtime_s, event))
 
     def _defect(self, job: Job, error: BaseException) -> bytes:
         """Report that a job could not be brought to an end; its message is parked."""
@@ -237,7 +239,8 @@ class JobRunner:
         if not isinstance(job.ending, Joined):
             follows.records = self._failure_record(message, reason)
             follows.parts = self._failure_part(message, reason)
-        return encode_report(Done(job.number, Dead(reason), follows))
+        event = given_up(message, reason) if job.tells and not isinstance(job.ending, Joined) else None
+        return encode_report(Done(job.number, Dead(reason), follows, event=event))
 
     def _failure_part(self, message: Message, reason: str) -> list[Part]:
         """Return what the chord is told to which such a call may belong, so that it is not waited for."""
@@ -298,8 +301,12 @@ class JobRunner:
         if effects.again is not None:
             follows.publish.append(self._again(call, effects.again))
         for message in follows.publish:
-            announce_publishing(message)
+            announce_publishing(app, message)
         sign_messages(app, follows.publish)
+        for message in follows.publish:
+            announce_published(
+                app, message
+            )  # by the core, as the task is settled: here is where listeners keep the context
 
     def _again(self, call: Call, again: Again) -> Message:
         if again.options and call.task is not None:
@@ -358,6 +365,8 @@ class JobRunner:
             meta.retries = call.facts.retries
             meta.queue = call.message.routing_key or call.message.queue
             meta.stamps = stamps_of(request)
+            if isinstance(entry := call.message.headers.get(PERIODIC_TASK), str):
+                meta.periodic_task_name = entry
         return Record(
             id=call.message.id,
             state=keep.state,

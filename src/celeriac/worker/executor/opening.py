@@ -21,6 +21,7 @@ from celeriac.core.policy import Policy
 from celeriac.exceptions import ArgumentError, CeleriacError, NotRegistered
 from celeriac.wire import task_v1, task_v2
 from celeriac.worker.executor.frames import Job
+from celeriac.worker.time_limits import Limits, limited
 
 
 class Call(Struct):
@@ -111,7 +112,7 @@ class Opener:
             message,
             task,
             request,
-            _policy_of(task, message),
+            _policy_of(task, message, job.limits),
             args,
             kwargs,
             typed or (args, kwargs),
@@ -146,9 +147,9 @@ class Opener:
         return facts
 
 
-def _policy_of(task: AnyTask | None, message: Message) -> Policy:
-    """Return the task's policy, with the time limits that this very call asks for."""
-    policy = task.policy if task is not None else Policy()
+def _policy_of(task: AnyTask | None, message: Message, set_limits: Limits | None) -> Policy:
+    """Return the task's policy, with the time limits that were set for it or that this very call asks for."""
+    policy = limited(task.policy if task is not None else Policy(), set_limits)
     limits = message.headers.get("timelimit")
     if not limits or limits == [None, None]:
         return policy

@@ -25,6 +25,7 @@ class Script(Struct, frozen=True):
 class Scripts(Struct, frozen=True):
     """All scripts for one version of Redis."""
 
+    board: Script
     chords: Script
     claim: Script
     close_chords: Script
@@ -40,7 +41,10 @@ class Scripts(Struct, frozen=True):
     lease: Script
     leave: Script
     limits: Script
+    mailbox: Script
     open_chords: Script
+    post: Script
+    publish_once: Script
     purge: Script
     revocations: Script
     revoke: Script
@@ -48,6 +52,7 @@ class Scripts(Struct, frozen=True):
     store: Script
     unique: Script
     unpark: Script
+    upcoming: Script
     withdraw: Script
 
     def named(self, name: str) -> Script:
@@ -56,7 +61,7 @@ class Scripts(Struct, frozen=True):
         return script
 
 
-_NOT_WHEN_FULL: Final = frozenset({"delay", "extend_chord", "join", "open_chords", "store"})
+_NOT_WHEN_FULL: Final = frozenset({"delay", "extend_chord", "join", "open_chords", "publish_once", "store"})
 """What only brings new data to Redis; all else empties it or keeps its house, and must work on a full server."""
 
 _ABOUT_CHORDS: Final = frozenset({"chords", "close_chords", "extend_chord", "join", "open_chords", "settle"})

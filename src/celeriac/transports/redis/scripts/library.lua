@@ -5,6 +5,7 @@
 --   Celery's own
 --     P Q, P Q <sep> <step>      list    envelopes; senders LPUSH, so the tail is next; one list per priority step
 --     P _kombu.binding.Q ...     set     by which Celery's senders find queues
+--     P _kombu.binding_deadlines zset    exchange -> until when (milliseconds) nobody may sweep its table away
 --   Ours
 --     P celeriac:queues          set     every queue that one of us has used: whose delays any worker looks after
 --     P celeriac:workers         zset    lease -> when it runs out, by this server's clock; 0: fenced, being taken over
@@ -16,6 +17,8 @@
 --     P celeriac:exchanges       hash    exchange -> its type
 --     P celeriac:fanout:X        hash    queue behind the fanout exchange X -> the lease that it goes with; empty: none
 --     P celeriac:fanouts         set     those exchanges
+--     P celeriac:mailboxes       zset    pack(table, member, list) of direct mailboxes -> until when they are kept
+--     P celeriac:board:B         hash    name -> text, see core/boards.py; expires when nobody writes to it
 --     P celeriac:revoked         hash    task id -> JSON of the revocation
 --     P celeriac:revoked-news    zset    task id -> serial number, by which workers find what is new
 --     P celeriac:revoked-ends    zset    task id -> when it ends; all three expire with the last revocation
@@ -105,4 +108,26 @@ local function store_result(key, expires_s, document)
     redis.call('SET', key, document, 'EX', expires_s)
   end
   redis.call('PUBLISH', key, document)
+end
+
+-- Whether what stands on a board is what was expected.
+local function stands(board, field, something, text)
+  local found = redis.call('HGET', board, field)
+  if something == '0' then
+    return not found
+  end
+  return found == text
+end
+
+-- Write on a board where what stands there is what was expected; returns 1 if it was, else 0.
+local function move(board, field, something, before, anything, after)
+  if not stands(board, field, something, before) then
+    return 0
+  end
+  if anything == '0' then
+    redis.call('HDEL', board, field)
+  else
+    redis.call('HSET', board, field, after)
+  end
+  return 1
 end

@@ -1,0 +1,1 @@
+"""Small functions that programs import from Celery's and kombu's utility modules."""
