@@ -10,20 +10,39 @@ import json
 import sys
 import threading
 import traceback
+import uuid
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from functools import cached_property
 from typing import Any
 
 from celery import chain, chord, group
 from celery.app.control import Control
 from kombu import Exchange, Queue
+from kombu.pidbox import Mailbox
 
 from tests.interop.celery_app import app, make_app
 from tests.interop.functions import VALUES
 
 TIMEOUT_S = 30.0
-mailboxes: list[Control] = []
-"""Kept, because a mailbox is named by the place of its object in memory."""
+
+
+class OwnMailbox(Mailbox):
+    """A mailbox for one question.
+
+    Celery names its mailboxes by the place of an object in memory, so that names come again soon: then RabbitMQ may take the last
+    mailbox away, as its connection ends, when the next one is listening at that name already.
+    """
+
+    @cached_property
+    def oid(self) -> str:
+        return str(uuid.uuid4())
+
+
+class OwnControl(Control):
+    """Asks each time by a mailbox of its own."""
+
+    Mailbox = OwnMailbox
 
 
 def task(name: str) -> Any:
@@ -203,12 +222,9 @@ def send_by_priority(name: str, calls: list[list[Any]], max_priority: int) -> No
 
 def ask(method: str, node: str, arguments: dict[str, Any] | None = None) -> Any:
     """Ask one worker by remote control and return what it answers."""
-    # A connection and a mailbox of its own: Celery may take a reply in on a connection that it has used before and then not look there,
-    # and RabbitMQ may take the last mailbox away, as its connection ends, when the next one is listening at that name already.
-    control = Control(app)
-    mailboxes.append(control)
+    # By a connection of its own: Celery may take a reply in on one that it has used before, and then not look there.
     with app.connection() as connection:
-        replies = control.broadcast(
+        replies = OwnControl(app).broadcast(
             method,
             arguments=arguments or {},
             destination=[node],
@@ -228,7 +244,7 @@ def tell(method: str, arguments: dict[str, Any] | None = None, **options: Any) -
 def answers_to(pattern: str, matcher: str) -> list[str]:
     """Ping the workers whose names match."""
     with app.connection() as connection:
-        replies = app.control.broadcast(
+        replies = OwnControl(app).broadcast(
             "ping", connection=connection, pattern=pattern, matcher=matcher, reply=True, timeout=1.0
         )
     return sorted(node for reply in replies or [] for node in reply)
