@@ -53,9 +53,9 @@ class Commands:
         return Answer(*json.loads(line))
 
     def ask(self, command: str, *nodes: str) -> dict[str, Any]:
-        """Run `inspect COMMAND` or `control COMMAND` for these nodes and return what each answered."""
+        """Run `inspect COMMAND` or `control COMMAND` for these nodes and return what each answered: it ends with the last of them."""
         kind, *words = command.split()
-        return self(kind, *words, "--json", "-d", ",".join(nodes)).replies
+        return self(kind, *words, "--json", "-d", ",".join(nodes), "-t", str(DEADLINE_S)).replies
 
 
 class Fleet(Place):
@@ -72,6 +72,8 @@ class Fleet(Place):
         command = [kind, *where, "-l", "INFO", *quick, *options]
         worker = self.start(node, command, queue)
         worker.wait_for(f"{node} ready.")
+        if kind == THEIRS:
+            self.until_heard(node)
         return worker
 
     def commands(self, kind: str, queue: str) -> Commands:

@@ -104,7 +104,12 @@ class Place:
         command = ["celery", "-A", "tests.interop.celery_app", "worker", "-n", "celery@theirs", "-Q", queue]
         worker = self.start(f"celery-{queue}", [*command, *CELERY_OPTIONS], queue)
         worker.wait_for("celery@theirs ready.")
+        self.until_heard("celery@theirs")
         return worker
+
+    def until_heard(self, node: str) -> None:
+        """Wait until a worker of Celery's hears remote control: over Redis that may be after it has said that it is ready."""
+        wait_until(lambda: self._looker.control.ping([node], timeout=1.0), f"{node} hears", deadline_s=DEADLINE_S)
 
     def celery_producer(self, queue: str) -> CeleryProducer:
         """A Celery program whose tasks go to a queue."""
