@@ -471,6 +471,28 @@ def test_revocations_come_again_after_the_server_lost_its_memory(own_redis: Priv
     asyncio.run(scenario())
 
 
+def test_what_was_told_is_not_told_again_when_a_later_revocation_has_ended(redis_url: str) -> None:
+    async def scenario() -> None:
+        async with opened(redis_url) as consumer:
+            admin = redis_broker(redis_url).admin()
+            lasting = [Revocation(name, time.time() + 60) for name in ("one", "two")]
+            passing = Revocation("passing", time.time() + 0.5)
+            await asyncio.to_thread(admin.revoke, [lasting[0], passing])
+            assert await consumer.revocations() == [lasting[0], passing]
+            await asyncio.sleep(passing.expires_at - time.time() + 0.1)
+            await consumer.maintain()
+            assert await consumer.revocations() == []
+            await asyncio.to_thread(admin.revoke, [lasting[1]])
+            consumer._housekeeping._expire_from = 0.0
+            await consumer.maintain()
+            assert await consumer.revocations() == [lasting[1]]
+            admin.close()
+        with redis.Redis.from_url(redis_url) as client:
+            assert set(client.hkeys("celeriac:revoked")) == {b"one", b"two"}, "what has ended goes with the next"
+
+    asyncio.run(scenario())
+
+
 def test_depths_count_claims_by_queue_over_all_workers(redis_url: str) -> None:
     publish(redis_url, [*make_messages(5, "a"), *make_messages(3, "b", priority=9), make_message("a", priority=3)])
 
