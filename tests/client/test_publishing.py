@@ -203,7 +203,9 @@ def test_no_more_than_so_many_are_on_their_way(
         assert [task.cancelled() for task in rest].count(True) == 11
 
     asyncio.run(main())
-    assert [len(batch) for batch in broker.sent.batches] == [1, 9, 10, 5]
+    first_size, *sizes = (len(batch) for batch in broker.sent.batches)
+    assert (first_size, sum(sizes)) == (1, 24)
+    assert max(sizes) in (9, 10), "what is accepted makes room at once, perhaps before the next batch is taken"
 
 
 def test_whoever_finds_no_room_in_time_is_told_that_nothing_was_sent(
