@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 import uuid
@@ -485,6 +486,24 @@ def test_postgresql_rings(postgresql: Place) -> None:
     backend = backend_of(postgresql, database_poll_max_s=3600.0)
     told = listen(backend, lambda task_id: write(backend, *(record() for _ in range(700)), record(task_id, 5)))
     assert [result_meta.decode(document).result for document in told] == [5]
+
+
+def test_who_gives_up_while_it_connects_leaves_no_connection(postgresql: Place) -> None:
+    backend = backend_of(postgresql)
+
+    async def give_up() -> None:
+        listener = backend.listener()
+        opening = asyncio.create_task(listener.open(lambda task_id, document: None))
+        await asyncio.sleep(0.001)  # the thread is connecting
+        opening.cancel()
+        await asyncio.wait([opening])
+        await listener.close()
+
+    for _ in range(5):
+        asyncio.run(give_up())
+    gc.collect()  # a connection that nobody has closed warns then, which fails the test
+    there = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%%'"
+    wait_until(lambda: postgresql.execute(there) == [(0,)], "none listens")
 
 
 def test_who_waits_looks_less_and_less_often(tmp_path: Path) -> None:

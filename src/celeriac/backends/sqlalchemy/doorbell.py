@@ -33,15 +33,17 @@ def ring(connection: Connection, keys: Sequence[str]) -> None:
 
 
 class Doorbell:
-    """A connection of its own that hears the bell, in an event loop. Belongs to that loop."""
+    """A connection of its own that hears the bell, in an event loop. Belongs to that loop; the connection to its thread."""
 
     def __init__(self, database: Database, thread: OneThread, hear: Callable[[list[str]], None]) -> None:
         self._database = database
         self._thread = thread
         self._hear = hear
         self._connection: Connection | None = None
+        self._is_asked = False
+        """The thread has been asked for a connection."""
         self._raw: Any = None
-        """The driver's side of it."""
+        """The driver's side of it, while the loop listens to it."""
         self._descriptor = -1
         self.broken = False
         """The connection was lost; the bell has to be opened again."""
@@ -49,36 +51,42 @@ class Doorbell:
     @property
     def works(self) -> bool:
         """Whether rings are heard."""
-        return self._connection is not None
+        return self._raw is not None
 
     async def open(self) -> None:
         """Begin to hear, where there is a bell. Raises `BackendUnavailable`."""
         await self.close()
         self.broken = False
-        listening = await self._thread.run(self._listening)
-        if listening is None:
+        if (self._database.dialect.name, self._database.dialect.driver) != (POSTGRESQL, _DRIVER):
             return
-        connection, self._raw = listening
+        self._is_asked = True
+        self._raw = await self._thread.run(self._connect)
         self._descriptor = self._raw.fileno()
         try:
             asyncio.get_running_loop().add_reader(self._descriptor, self._read)
         except NotImplementedError:  # a loop that can't wait for sockets that it has not made
-            await self._thread.run(lambda: _close(connection))
-        else:
-            self._connection = connection
+            self._raw = None
+            await self.close()
 
     async def close(self) -> None:
         """Hear no more; idempotent."""
+        raw, self._raw = self._raw, None
+        if raw is not None:
+            asyncio.get_running_loop().remove_reader(self._descriptor)
+        if self._is_asked:  # even if whoever opened it was cancelled while the thread connected
+            await self._thread.run(self._disconnect)
+            self._is_asked = False
+
+    def _connect(self) -> Any:
+        """In the thread: return the driver's side of a connection that listens."""
+        self._connection, raw = self._database.hold(_listen)
+        return raw
+
+    def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            asyncio.get_running_loop().remove_reader(self._descriptor)
-            await self._thread.run(lambda: _close(connection))
-
-    def _listening(self) -> tuple[Connection, Any] | None:
-        """In the thread: return a connection that listens and the driver's side of it, None where none can."""
-        if (self._database.dialect.name, self._database.dialect.driver) != (POSTGRESQL, _DRIVER):
-            return None
-        return self._database.hold(_listen)
+            with contextlib.suppress(Exception):  # it may be lost already
+                connection.close()
 
     def _read(self) -> None:
         """In the loop, when something has come in: never blocks."""
@@ -97,11 +105,6 @@ def _listen(connection: Connection) -> Any:
     connection = connection.execution_options(isolation_level="AUTOCOMMIT")
     connection.exec_driver_sql(f"LISTEN {CHANNEL}")
     return connection.connection.driver_connection
-
-
-def _close(connection: Connection) -> None:
-    with contextlib.suppress(Exception):  # it may be lost already
-        connection.close()
 
 
 def _payloads(keys: Sequence[str]) -> Iterator[str]:
