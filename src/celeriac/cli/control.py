@@ -19,10 +19,7 @@ Examples:
 
 @click.command(epilog=EXAMPLES)
 @target_options
-@remote.remote_options
-@click.option("--list", "wants_list", is_flag=True, help="List the commands, and end.")
-@click.argument("command", required=False)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@remote.command_options
 @click.pass_context
 def control(
     ctx: click.Context,
@@ -41,12 +38,10 @@ def control(
     """
     target = ctx.ensure_object(Target)
     if wants_list or command is None:
-        remote.load_commands(target)
-        remote.show_commands("control")
+        remote.list_commands(target, "control")
         return
     with target.any_app() as app:
-        remote.load_commands(target)
-        given = remote.arguments_of(command, remote.find_command("control", command), arguments)
+        given = remote.arguments_of(target, "control", command, arguments)
         try:
             replies = app.control.broadcast(
                 command,

@@ -47,7 +47,15 @@ def remote_options(command: Decorated) -> Decorated:
     return command
 
 
-def panel() -> type[Panel]:
+def command_options(command: Decorated) -> Decorated:
+    """Add what names a command of workers and its arguments, and `remote_options`."""
+    command = click.argument("arguments", nargs=-1, type=click.UNPROCESSED)(command)
+    command = click.argument("command", required=False)(command)
+    command = click.option("--list", "wants_list", is_flag=True, help="List the commands, and end.")(command)
+    return remote_options(command)
+
+
+def _panel() -> type[Panel]:
     """Return the commands of workers: the built-in ones, and those of the app's own modules that are imported."""
     # Imported here: it takes 100 ms, which other commands need not wait. The import registers those that are built in.
     from celeriac.worker.control.answering import BUILT_IN
@@ -57,41 +65,44 @@ def panel() -> type[Panel]:
     return Panel
 
 
-def load_commands(target: Target) -> None:
+def _load_commands(target: Target) -> None:
     """Import the modules of the app that is named, for commands of its own; without one there are the built-in ones."""
     if target.app_spec is not None:
         target.any_app().import_default_modules()
 
 
-def commands_of(kind: Kind) -> dict[str, Command]:
+def _commands_of(kind: Kind) -> dict[str, Command]:
     """Return the commands that only look, or those that change something, by name."""
-    return {name: known for name, known in sorted(panel().meta.items()) if known.type == kind and known.visible}
+    return {name: known for name, known in sorted(_panel().meta.items()) if known.type == kind and known.visible}
 
 
-def show_commands(kind: Kind) -> None:
+def list_commands(target: Target, kind: Kind) -> None:
     """Print what there is."""
-    rows = [(f"{name} {known.signature or ''}".rstrip(), known.help) for name, known in commands_of(kind).items()]
+    _load_commands(target)
+    rows = [(f"{name} {known.signature or ''}".rstrip(), known.help) for name, known in _commands_of(kind).items()]
     formatter = click.HelpFormatter()
     with formatter.section(f"{kind.capitalize()} commands"):
         formatter.write_dl(rows)
     click.echo(formatter.getvalue(), nl=False)
 
 
-def find_command(kind: Kind, name: str) -> Command:
+def _find_command(kind: Kind, name: str) -> Command:
     """Return a command; one that does not exist is answered with the nearest that does."""
-    known = commands_of(kind)
+    known = _commands_of(kind)
     if name in known:
         return known[name]
     other = "control" if kind == "inspect" else "inspect"
-    if name in panel().meta:
+    if name in _panel().meta:
         raise click.UsageError(f"{name!r} is a command of `celeriac {other}`")
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
     raise click.UsageError(f"no such command {name!r}; {hint} Commands of the program's own need -A.")
 
 
-def arguments_of(name: str, known: Command, given: Sequence[str]) -> dict[str, Any]:
+def arguments_of(target: Target, kind: Kind, name: str, given: Sequence[str]) -> dict[str, Any]:
     """Return the arguments of a command by name, from those of the command line."""
+    _load_commands(target)
+    known = _find_command(kind, name)
     arguments: dict[str, Any] = {}
     rest = list(given)
     for (argument, read), text in zip(known.args, given, strict=False):
