@@ -12,10 +12,10 @@ from typing import Any, Final
 from msgspec import structs
 from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
 
-from celeriac.backends.chord_row import ADDED, ChordRow, place_of
 from celeriac.backends.sqlalchemy.keys import key_of
 from celeriac.backends.sqlalchemy.results import chunks
 from celeriac.backends.sqlalchemy.tables import Tables
+from celeriac.core.chord_row import ADDED, ChordRow, place_of
 from celeriac.core.workflow import ChordOpening, ChordState, Collected, Part
 
 EXPIRED_PER_SWEEP: Final = 100

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from celeriac.backends.chord_row import ADDED, ChordRow, place_of
+from celeriac.core.chord_row import ADDED, ChordRow, place_of
 from celeriac.core.workflow import ChordOpening, ChordState, Collected, Part
 
 _OPEN: Final = "celeriac-open"

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Final
 
-from msgspec import Struct
+from msgspec import structs
 
+from celeriac.core.chord_row import ChordRow
 from celeriac.core.workflow import CLOSED_KEPT_MIN_S, CLOSED_KEPT_S, ChordOpening, ChordState, Collected, Part
 from celeriac.transports.sqlite.results import chunks, marks
 
@@ -21,31 +22,14 @@ EXPIRED_PER_SWEEP: Final = 100
 _LIVING: Final = "(expires_at IS NULL OR expires_at > ?)"
 
 
-class _Chord(Struct):
-    size: int | None = None
-    added: int = 0
-    ended: int = 0
-    finisher: str | None = None
-    closed: int = 0
-    updated_at: float = 0.0
-    body: bytes = b""
-
-    @property
-    def complete(self) -> bool:
-        return self.size is not None and self.ended >= self.size + self.added
-
-
 def open_all(connection: sqlite3.Connection, openings: Iterable[ChordOpening], now: float) -> None:
     """Set the sizes of chords; what is known of them already stays, and one that is closed stays so."""
     for opening in openings:
         chord = _read(connection, opening.group_id, now)
         if chord.closed:
             continue
-        if chord.size is None:
-            chord.updated_at = now
-        chord.size = opening.size
-        chord.body = opening.body or chord.body
-        _write(connection, opening.group_id, chord, opening.expires_s, now)
+        chord.open(opening, now)
+        _write(connection, chord, opening.expires_s, now)
 
 
 def extend(connection: sqlite3.Connection, group_id: str, member_id: str, expires_s: float | None, now: float) -> None:
@@ -57,7 +41,7 @@ def extend(connection: sqlite3.Connection, group_id: str, member_id: str, expire
     if added:
         chord.added += 1
         chord.updated_at = now
-    _write(connection, group_id, chord, expires_s, now)
+    _write(connection, chord, expires_s, now)
 
 
 def join(connection: sqlite3.Connection, parts: Iterable[Part], now: float) -> list[bool]:
@@ -71,19 +55,17 @@ def _join(connection: sqlite3.Connection, part: Part, now: float) -> bool:
         return False
     place = inf if part.index is None else part.index
     identity = f"{part.member_id}:{place}"
+    is_new = False
     if chord.finisher is None:  # else whoever finishes it must not see it change
-        is_new = connection.execute(
-            "INSERT OR IGNORE INTO chord_parts (group_id, place, member_id, payload) VALUES (?, ?, ?, ?)",
-            (part.group_id, place, part.member_id, part.payload),
-        ).rowcount
-        if is_new:
-            chord.ended += 1
-            chord.updated_at = now
-        if chord.complete:
-            chord.finisher = identity
-    chord.body = chord.body or part.body
-    _write(connection, part.group_id, chord, part.expires_s, now)
-    return chord.finisher == identity
+        is_new = bool(
+            connection.execute(
+                "INSERT OR IGNORE INTO chord_parts (group_id, place, member_id, payload) VALUES (?, ?, ?, ?)",
+                (part.group_id, place, part.member_id, part.payload),
+            ).rowcount
+        )
+    finishes = chord.note(part, identity, is_new=is_new, now=now)
+    _write(connection, chord, part.expires_s, now)
+    return finishes
 
 
 def collect(connection: sqlite3.Connection, group_id: str, now: float) -> Collected:
@@ -139,41 +121,32 @@ def _state(row: tuple[str, int | None, int, float, int, bytes]) -> ChordState:
     return ChordState(group_id, size, ended, updated_at, bool(claimed), body)
 
 
-def _read(connection: sqlite3.Connection, group_id: str, now: float) -> _Chord:
+def _read(connection: sqlite3.Connection, group_id: str, now: float) -> ChordRow:
     """Return what is known of a chord, or a new one."""
     row = connection.execute(
-        "SELECT size, added, ended, finisher, closed, updated_at, body, expires_at FROM chords WHERE group_id = ?",
+        "SELECT group_id, size, added, ended, finisher, closed, updated_at, kept_s, expires_at, body FROM chords"
+        " WHERE group_id = ?",
         (group_id,),
     ).fetchone()
     if row is None:
-        return _Chord(updated_at=now)
-    *columns, expires_at = row
-    if expires_at is not None and expires_at <= now:
+        return ChordRow(group_id, updated_at=now)
+    chord = ChordRow(*row)
+    if chord.is_over(now):
         _forget(connection, [group_id])
-        return _Chord(updated_at=now)
-    return _Chord(*columns)
+        return ChordRow(group_id, updated_at=now)
+    return chord
 
 
-def _write(connection: sqlite3.Connection, group_id: str, chord: _Chord, expires_s: float | None, now: float) -> None:
-    """Keep a chord for so long from now on."""
-    expires_at = None if expires_s is None else now + expires_s
+def _write(connection: sqlite3.Connection, chord: ChordRow, expires_s: float | None, now: float) -> None:
+    """Keep an open chord for so long from now on."""
+    chord.keep(expires_s, now)
     connection.execute(
         "INSERT INTO chords (group_id, size, added, ended, finisher, closed, updated_at, kept_s, expires_at, body)"
-        " VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, ?)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (group_id) DO UPDATE SET size = excluded.size, added = excluded.added, ended = excluded.ended,"
         " finisher = excluded.finisher, updated_at = excluded.updated_at, kept_s = excluded.kept_s,"
         " expires_at = excluded.expires_at, body = excluded.body",
-        (
-            group_id,
-            chord.size,
-            chord.added,
-            chord.ended,
-            chord.finisher,
-            chord.updated_at,
-            expires_s,
-            expires_at,
-            chord.body,
-        ),
+        structs.astuple(chord),
     )
 
 
