@@ -41,7 +41,7 @@ def control(
         remote.list_commands(target, "control")
         return
     with target.any_app() as app:
-        given = remote.arguments_of(target, "control", command, arguments)
+        given = remote.read_arguments(target, "control", command, arguments)
         try:
             replies = app.control.broadcast(
                 command,

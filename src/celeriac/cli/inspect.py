@@ -41,7 +41,7 @@ def inspect(
         remote.list_commands(target, "inspect")
         return
     with target.any_app() as app:
-        given = remote.arguments_of(target, "inspect", command, arguments)
+        given = remote.read_arguments(target, "inspect", command, arguments)
         asking = app.control.inspect(
             timeout=timeout,
             **remote.those_meant(destination, pattern),

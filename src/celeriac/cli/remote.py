@@ -86,7 +86,7 @@ def list_commands(target: Target, kind: Kind) -> None:
     click.echo(formatter.getvalue(), nl=False)
 
 
-def _find_command(kind: Kind, name: str) -> Command:
+def find_command(kind: Kind, name: str) -> Command:
     """Return a command; one that does not exist is answered with the nearest that does."""
     known = _commands_of(kind)
     if name in known:
@@ -99,10 +99,14 @@ def _find_command(kind: Kind, name: str) -> Command:
     raise click.UsageError(f"no such command {name!r}; {hint} Commands of the program's own need -A.")
 
 
-def arguments_of(target: Target, kind: Kind, name: str, given: Sequence[str]) -> dict[str, Any]:
-    """Return the arguments of a command by name, from those of the command line."""
+def read_arguments(target: Target, kind: Kind, name: str, given: Sequence[str]) -> dict[str, Any]:
+    """Return the arguments of a command of workers by name, from those of the command line."""
     _load_commands(target)
-    known = _find_command(kind, name)
+    return arguments_of(name, find_command(kind, name), given)
+
+
+def arguments_of(name: str, known: Command, given: Sequence[str]) -> dict[str, Any]:
+    """Return the arguments of a command by name, from those of the command line."""
     arguments: dict[str, Any] = {}
     rest = list(given)
     for (argument, read), text in zip(known.args, given, strict=False):
